@@ -1,0 +1,73 @@
+//! Bad circumstances: full disks and processes without rights.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+/// A small file system of its own, unmounted when dropped.
+#[derive(Debug)]
+pub struct SmallFilesystem {
+    path: PathBuf,
+    _dir: TempDir,
+}
+
+impl SmallFilesystem {
+    /// Returns where it is mounted.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for SmallFilesystem {
+    fn drop(&mut self) {
+        // Losing the result is right: a drop cannot report, and the lazy unmount of a mount point that is there succeeds.
+        let _ = Command::new("umount").arg("-l").arg(&self.path).status();
+    }
+}
+
+/// Mounts an ext4 of `bytes` bytes (at least 1 MiB) from a file: it has xattrs, devices, and ENOSPC. Needs root.
+///
+/// ```no_run
+/// let disk = holkas_testkit::fault::small_filesystem(2 << 20);
+/// std::fs::write(disk.path().join("too-big"), vec![1; 4 << 20]).expect_err("it is full");
+/// ```
+pub fn small_filesystem(bytes: u64) -> SmallFilesystem {
+    let dir = TempDir::new().expect("a temporary directory");
+    let (image, path) = (dir.path().join("disk"), dir.path().join("mnt"));
+    std::fs::create_dir(&path).expect("a new directory");
+    let file = std::fs::File::create(&image).expect("a new file");
+    file.set_len(bytes).expect("a sparse file");
+    run(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0", "-O", "^has_journal"]).arg(&image));
+    run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&path));
+    SmallFilesystem { path, _dir: dir }
+}
+
+/// Mounts a tmpfs of `bytes` bytes (rounded up to pages). It has no `user.*` xattrs on older kernels. Needs root.
+pub fn small_tmpfs(bytes: u64) -> SmallFilesystem {
+    let dir = TempDir::new().expect("a temporary directory");
+    let path = dir.path().join("mnt");
+    std::fs::create_dir(&path).expect("a new directory");
+    run(Command::new("mount")
+        .args(["-t", "tmpfs", "-o"])
+        .arg(format!("size={bytes},mode=755"))
+        .arg("tmpfs")
+        .arg(&path));
+    SmallFilesystem { path, _dir: dir }
+}
+
+/// Returns a command that runs `program` as user and group 65534 without any capability or supplementary group.
+///
+/// Add arguments as to any other command. The program and its directories must be readable for that user:
+/// a temporary directory of mode 0700 is not.
+pub fn unprivileged(program: impl AsRef<Path>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all", "--"]);
+    command.arg(program.as_ref());
+    command
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("starting {command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}

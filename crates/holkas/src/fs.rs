@@ -1,0 +1,323 @@
+//! Held directories, atomic writes, staging, locks: the only user of path syscalls.
+//!
+//! A [`Dir`] is an open descriptor. Names below it are resolved by the kernel beneath it (`openat2`),
+//! so that no symlink and no `..` leads out, whatever others do to the tree meanwhile.
+
+pub mod at;
+pub mod lock;
+pub mod staging;
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use crate::error::{Context, Error, ErrorKind, Result, printable};
+use crate::limits::Limit;
+
+/// What names that are not yet verified, or not yet whole, begin with.
+pub const UNVERIFIED: &str = ".unverified-";
+
+/// A directory that is held open.
+#[derive(Debug)]
+pub struct Dir {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+/// Returns a path for messages.
+pub fn display(path: &Path) -> String {
+    printable(path.as_os_str().as_bytes())
+}
+
+/// Returns bytes as a path.
+pub fn path_of(bytes: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(bytes))
+}
+
+/// Opens a file that the user named (symlinks are followed). It must be a regular file; a FIFO does not block.
+pub fn open_file(path: &Path) -> Result<File> {
+    let frame = || format!("opening `{}`", display(path));
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    regular(rustix::fs::open(path, flags, Mode::empty()).context(frame)?).context(frame)
+}
+
+/// Reads a file that the user named, whole. `None` if it does not exist.
+pub fn read_file(path: &Path, limit: Limit) -> Result<Option<Vec<u8>>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    read_bounded(open_file(path)?, limit).context(|| format!("reading `{}`", display(path))).map(Some)
+}
+
+fn regular(fd: OwnedFd) -> Result<File> {
+    let stat = rustix::fs::fstat(&fd)?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Ok(File::from(fd)),
+        FileType::Directory => Err(Error::invalid("it is a directory, not a regular file")),
+        FileType::Fifo => Err(Error::invalid("it is a FIFO, not a regular file")),
+        _ => Err(Error::invalid("it is not a regular file")),
+    }
+}
+
+fn read_bounded(file: File, limit: Limit) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(limit.bytes + 1).read_to_end(&mut bytes)?;
+    limit.check(bytes.len() as u64)?;
+    Ok(bytes)
+}
+
+impl Dir {
+    /// Opens a directory that the user named; symlinks are followed.
+    pub fn open(path: &Path) -> Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(CWD, path, flags, Mode::empty())
+            .context(|| format!("opening directory `{}`", display(path)))?;
+        Ok(Self { fd, path: path.to_path_buf() })
+    }
+
+    /// Opens a directory that the user named; `None` if it does not exist.
+    pub fn open_if_exists(path: &Path) -> Result<Option<Self>> {
+        if path.exists() { Self::open(path).map(Some) } else { Ok(None) }
+    }
+
+    /// Opens a directory that the user named, making it and its parents (mode 0755 less the umask) if they are missing.
+    pub fn create_all(path: &Path) -> Result<Self> {
+        #[expect(clippy::disallowed_methods, reason = "the user named the path: symlinks in it are meant")]
+        std::fs::create_dir_all(path).context(|| format!("creating directory `{}`", display(path)))?;
+        Self::open(path)
+    }
+
+    /// Returns the path that the directory was opened by, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns the path of something below, for messages.
+    pub fn path_of(&self, name: impl AsRef<[u8]>) -> PathBuf {
+        self.path.join(path_of(name.as_ref()))
+    }
+
+    /// Opens the same directory again.
+    pub fn reopen(&self) -> Result<Self> {
+        Ok(Self { fd: self.fd.try_clone().map_err(Error::from)?, path: self.path.clone() })
+    }
+
+    fn frame(&self, doing: &str, name: &[u8]) -> String {
+        format!("{doing} `{}`", display(&self.path_of(name)))
+    }
+
+    /// Opens anything below (a relative path), never leading out.
+    fn open_beneath(&self, name: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        rustix::fs::openat2(&self.fd, path_of(name), flags | OFlags::CLOEXEC, Mode::empty(), resolve)
+    }
+
+    fn beneath<T>(&self, doing: &str, name: &[u8], result: Result<T, Errno>) -> Result<Option<T>> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            Err(Errno::XDEV) => Err(Error::refused("a symlink leads out of the directory").context(self.frame(doing, name))),
+            Err(error) => Err(error).context(|| self.frame(doing, name)),
+        }
+    }
+
+    /// Opens a directory below; `None` if it does not exist.
+    pub fn sub_if_exists(&self, name: impl AsRef<[u8]>) -> Result<Option<Self>> {
+        let name = name.as_ref();
+        let fd = self.open_beneath(name, OFlags::RDONLY | OFlags::DIRECTORY);
+        Ok(self.beneath("opening directory", name, fd)?.map(|fd| Self { fd, path: self.path_of(name) }))
+    }
+
+    /// Opens a directory below.
+    pub fn sub(&self, name: impl AsRef<[u8]>) -> Result<Self> {
+        let name = name.as_ref();
+        self.sub_if_exists(name)?
+            .ok_or_else(|| Error::new(ErrorKind::Io, "no such directory").context(self.frame("opening directory", name)))
+    }
+
+    /// Opens a directory directly below, making it with exactly this mode if it is missing.
+    pub fn make(&self, name: impl AsRef<[u8]>, mode: u32) -> Result<Self> {
+        let name = name.as_ref();
+        match rustix::fs::mkdirat(&self.fd, path_of(name), Mode::from_raw_mode(0o700)) {
+            Ok(()) => {
+                let made = self.sub(name)?;
+                rustix::fs::fchmod(&made.fd, Mode::from_raw_mode(mode)).context(|| self.frame("setting mode of", name))?;
+                Ok(made)
+            }
+            Err(Errno::EXIST) => self.sub(name),
+            Err(error) => Err(error).context(|| self.frame("creating directory", name)),
+        }
+    }
+
+    /// Opens a regular file below for reading; `None` if it does not exist.
+    ///
+    /// A symlink is followed as long as it stays beneath; a FIFO or device is refused without being opened for data.
+    pub fn open_file(&self, name: impl AsRef<[u8]>) -> Result<Option<File>> {
+        let name = name.as_ref();
+        let fd = self.open_beneath(name, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY);
+        match self.beneath("opening", name, fd)? {
+            Some(fd) => regular(fd).context(|| self.frame("opening", name)).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Reads a file below, whole and bounded; `None` if it does not exist.
+    pub fn read(&self, name: impl AsRef<[u8]>, limit: Limit) -> Result<Option<Vec<u8>>> {
+        let name = name.as_ref();
+        match self.open_file(name)? {
+            Some(file) => read_bounded(file, limit).context(|| self.frame("reading", name)).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Returns whether anything (a dangling symlink too) has this name directly below.
+    pub fn exists(&self, name: impl AsRef<[u8]>) -> Result<bool> {
+        let name = name.as_ref();
+        match rustix::fs::statat(&self.fd, path_of(name), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
+            Err(error) => Err(error).context(|| self.frame("looking at", name)),
+        }
+    }
+
+    /// Writes a file directly below atomically: staged, synced, renamed, the directory synced.
+    pub fn write(&self, name: impl AsRef<[u8]>, bytes: &[u8], mode: u32) -> Result<()> {
+        let mut file = self.stage(mode)?;
+        file.write_all(bytes).context(|| self.frame("writing", name.as_ref()))?;
+        file.finish(name)?;
+        self.sync()
+    }
+
+    /// Begins a file under an `.unverified-*` name. Dropped unfinished, it is removed.
+    pub fn stage(&self, mode: u32) -> Result<StagedFile<'_>> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        loop {
+            let n = COUNT.fetch_add(1, Ordering::Relaxed);
+            let name = format!("{UNVERIFIED}{}-{n}", std::process::id());
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            match rustix::fs::openat(&self.fd, name.as_str(), flags, Mode::from_raw_mode(0o600)) {
+                Ok(fd) => {
+                    rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode)).context(|| self.frame("setting mode of", name.as_bytes()))?;
+                    return Ok(StagedFile { dir: self, file: File::from(fd), name, finished: false });
+                }
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(error).context(|| format!("creating a file in `{}`", display(&self.path))),
+            }
+        }
+    }
+
+    /// Renames something directly below to a name in `to`, replacing a file that is there.
+    pub fn rename(&self, from: impl AsRef<[u8]>, to: &Dir, name: impl AsRef<[u8]>) -> Result<()> {
+        let (from, name) = (from.as_ref(), name.as_ref());
+        rustix::fs::renameat(&self.fd, path_of(from), &to.fd, path_of(name)).context(|| {
+            format!("renaming `{}` to `{}`", display(&self.path_of(from)), display(&to.path_of(name)))
+        })
+    }
+
+    /// Removes a file or symlink directly below; it need not exist.
+    pub fn remove_file(&self, name: impl AsRef<[u8]>) -> Result<()> {
+        let name = name.as_ref();
+        match rustix::fs::unlinkat(&self.fd, path_of(name), AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error).context(|| self.frame("removing", name)),
+        }
+    }
+
+    /// Removes anything directly below with all that is in it, following no symlink; it need not exist.
+    pub fn remove_all(&self, name: impl AsRef<[u8]>) -> Result<()> {
+        let name = name.as_ref();
+        match rustix::fs::unlinkat(&self.fd, path_of(name), AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => return Ok(()),
+            Err(Errno::ISDIR | Errno::PERM) => {}
+            Err(error) => return Err(error).context(|| self.frame("removing", name)),
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.fd, path_of(name), flags, Mode::empty()).context(|| self.frame("opening", name))?;
+        let below = Self { fd, path: self.path_of(name) };
+        for entry in below.entries()? {
+            below.remove_all(entry.as_bytes())?;
+        }
+        rustix::fs::unlinkat(&self.fd, path_of(name), AtFlags::REMOVEDIR).context(|| self.frame("removing", name))
+    }
+
+    /// Returns the names directly below, sorted by bytes.
+    pub fn entries(&self) -> Result<Vec<OsString>> {
+        let frame = || format!("listing `{}`", display(&self.path));
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&self.fd).context(frame)? {
+            let entry = entry.context(frame)?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                names.push(OsString::from_vec(name.to_vec()));
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// Syncs the directory's own entries to disk.
+    pub fn sync(&self) -> Result<()> {
+        rustix::fs::fsync(&self.fd).context(|| format!("syncing `{}`", display(&self.path)))
+    }
+
+    /// Syncs the whole file system that the directory is on.
+    pub fn sync_file_system(&self) -> Result<()> {
+        rustix::fs::syncfs(&self.fd).context(|| format!("syncing the file system of `{}`", display(&self.path)))
+    }
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// A file that has no name yet, but an `.unverified-*` one.
+#[derive(Debug)]
+pub struct StagedFile<'a> {
+    dir: &'a Dir,
+    file: File,
+    name: String,
+    finished: bool,
+}
+
+impl StagedFile<'_> {
+    /// Syncs the file and gives it its name, replacing a file that has it. The directory is not synced.
+    pub fn finish(mut self, name: impl AsRef<[u8]>) -> Result<()> {
+        self.file.sync_data().context(|| self.dir.frame("syncing", self.name.as_bytes()))?;
+        self.dir.rename(self.name.as_bytes(), self.dir, name)?;
+        self.finished = true;
+        Ok(())
+    }
+
+    /// Returns the open file.
+    pub fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+}
+
+impl Write for StagedFile<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for StagedFile<'_> {
+    fn drop(&mut self) {
+        if !self.finished {
+            // An error here leaves an `.unverified-*` file, which the next writer sweeps.
+            let _swept_later = self.dir.remove_file(self.name.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! One path syscall each, relative to an open directory, for names of a single component.
+

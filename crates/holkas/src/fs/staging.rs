@@ -1,0 +1,77 @@
+//! A directory under an `.unverified-*` name that its writer holds locked: what a dead writer left is swept by the next.
+
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::fs::{Mode, OFlags};
+
+use super::lock::{Kind, Lock};
+use super::{Dir, UNVERIFIED};
+use crate::error::{Context, ErrorKind, Result};
+
+/// The file inside a staging directory that its owner holds locked.
+const LOCK: &str = "lock";
+
+/// A directory for work in progress. Dropped, it is removed with all that is left in it.
+#[derive(Debug)]
+pub struct Staging {
+    parent: Dir,
+    name: String,
+    dir: Dir,
+    _lock: Lock,
+}
+
+impl Staging {
+    /// Makes a staging directory in `parent`. The caller holds a lock that keeps [`sweep`] out meanwhile.
+    pub fn create(parent: &Dir) -> Result<Self> {
+        for n in 0_u64.. {
+            let name = format!("{UNVERIFIED}{}-{n}", std::process::id());
+            if parent.exists(&name)? {
+                continue;
+            }
+            let dir = parent.make(&name, 0o700)?;
+            let lock = Lock::wait(lock_file(&dir)?, Kind::Exclusive)?;
+            return Ok(Self { parent: parent.reopen()?, name, dir, _lock: lock });
+        }
+        unreachable!("a process does not make 2^64 directories")
+    }
+
+    /// Returns the directory.
+    pub fn dir(&self) -> &Dir {
+        &self.dir
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // An error here leaves an `.unverified-*` directory, which the next writer sweeps.
+        let _swept_later = self.parent.remove_all(&self.name);
+    }
+}
+
+fn lock_file(dir: &Dir) -> Result<File> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let fd = rustix::fs::openat(dir, LOCK, flags, Mode::from_raw_mode(0o600))
+        .context(|| format!("opening `{}`", super::display(&dir.path_of(LOCK))))?;
+    Ok(File::from(fd))
+}
+
+/// Removes what dead writers left in `parent`: staging directories that nobody holds, and staged files.
+///
+/// The caller holds a lock that keeps [`Staging::create`] and other sweepers out.
+pub fn sweep(parent: &Dir) -> Result<()> {
+    for name in parent.entries()? {
+        if !name.as_bytes().starts_with(UNVERIFIED.as_bytes()) {
+            continue;
+        }
+        match parent.sub_if_exists(name.as_bytes())? {
+            Some(dir) => match Lock::attempt(lock_file(&dir)?, Kind::Exclusive) {
+                Ok(_dead) => parent.remove_all(name.as_bytes())?,
+                Err(error) if error.kind() == ErrorKind::Busy => {}
+                Err(error) => return Err(error),
+            },
+            None => parent.remove_file(name.as_bytes())?,
+        }
+    }
+    Ok(())
+}

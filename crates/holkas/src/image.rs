@@ -1,0 +1,298 @@
+//! Images and layers as they travel, and what a room must be able to do to send or receive them.
+
+use std::fmt;
+
+use crate::error::Result;
+use crate::oci::media_type::Meaning;
+use crate::oci::{Descriptor, DiffId, Digest, Document, ImageConfig, Index, Manifest};
+use crate::verify::{BlobReader, DiffReader, UntrustedBlob, Verified, VerifiedBytes, VerifiedDiff};
+
+/// One image on its way: everything about it that is known before its first layer is opened.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// The manifest.
+    pub manifest: Manifest,
+    /// The config's bytes.
+    pub config_bytes: VerifiedBytes,
+    /// The parsed config; `None` for an artifact.
+    pub config: Option<ImageConfig>,
+    /// The layers, lowest first.
+    pub layers: Vec<Layer>,
+    /// The indexes that name the image and travel with it, the one that was asked for first.
+    pub indexes: Vec<Index>,
+    /// Signatures of the manifest.
+    pub signatures: Vec<UntrustedSignature>,
+}
+
+/// One layer of an image.
+#[derive(Debug, Clone)]
+pub struct Layer {
+    /// The layer's place, 0 being the lowest.
+    pub position: usize,
+    /// The blob, as the manifest describes it.
+    pub descriptor: Descriptor,
+    /// The digest of the uncompressed layer, as the config gives it; `None` for an artifact's blobs.
+    pub diff_id: Option<DiffId>,
+}
+
+/// A signature as a source keeps it. Carried, not trusted: only a policy can verify it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct UntrustedSignature(pub Vec<u8>);
+
+impl fmt::Debug for UntrustedSignature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "UntrustedSignature({} bytes)", self.0.len())
+    }
+}
+
+/// How a source can give a layer.
+#[derive(Debug)]
+pub enum LayerBlob {
+    /// The blob that the descriptor describes.
+    AsDescribed(UntrustedBlob),
+    /// The uncompressed layer, where the source no longer has the blob. The size in bytes, where known.
+    Uncompressed(UntrustedBlob, Option<u64>),
+}
+
+/// A layer on its way through the door.
+#[derive(Debug)]
+pub enum LayerReader {
+    /// Reads the blob; its descriptor is the proof.
+    Blob(BlobReader),
+    /// Reads the uncompressed layer; its diff ID is the proof.
+    Diff(DiffReader<crate::verify::Bounded>),
+}
+
+/// Whether a source's manifest is what a publisher made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The bytes are the publisher's; their digest is known to others.
+    Published,
+    /// The source has no manifest of its own; we wrote one to describe it.
+    Synthesised,
+}
+
+/// A room to take images from.
+pub trait ImageSource: Send + Sync {
+    /// Returns the reference as the user would write it, for messages.
+    fn name(&self) -> String;
+
+    /// Returns the scopes under which a policy may speak of this source, most specific first,
+    /// after the transport's name. See [`crate::policy`].
+    fn policy_scopes(&self) -> PolicyIdentity;
+
+    /// Opens what the reference names now: a manifest or an index.
+    ///
+    /// The result is verified against the reference's digest where it has one, else identified by its own.
+    fn top(&self) -> Result<VerifiedBytes>;
+
+    /// Opens a manifest or an index that another document describes.
+    fn open_manifest(&self, descriptor: &Descriptor) -> Result<UntrustedBlob>;
+
+    /// Opens a config.
+    fn open_config(&self, descriptor: &Descriptor) -> Result<UntrustedBlob>;
+
+    /// Opens a layer.
+    fn open_layer(&self, layer: &Layer) -> Result<LayerBlob>;
+
+    /// Returns the signatures of a manifest or an index.
+    fn signatures(&self, manifest: &Digest) -> Result<Vec<UntrustedSignature>>;
+
+    /// Returns the indexes that the source keeps beside this image without their being what was asked for.
+    fn indexes(&self, _manifest: &Digest) -> Result<Vec<VerifiedBytes>> {
+        Ok(Vec::new())
+    }
+
+    /// Returns whether the manifest is what a publisher made.
+    fn origin(&self) -> Origin {
+        Origin::Published
+    }
+
+    /// Returns whether `open_layer` can give the blob as it is described, or only its uncompressed form.
+    fn keeps_blobs(&self) -> bool {
+        true
+    }
+}
+
+/// Under what names a policy may speak of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyIdentity {
+    /// The transport's name in `policy.json`.
+    pub transport: &'static str,
+    /// Scopes, most specific first; the transport's own `""` scope is not among them.
+    pub scopes: Vec<String>,
+}
+
+/// What a room can hold without changing it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Docker schema 2 manifests and lists.
+    pub docker: Support,
+    /// OCI manifests and indexes.
+    pub oci: Support,
+    /// Indexes with their instances beside them.
+    pub indexes: bool,
+    /// Artifacts: manifests whose config is no image config.
+    pub artifacts: bool,
+    /// Signatures.
+    pub signatures: bool,
+    /// Layers keep their blobs. A room that unpacks takes either form of a layer.
+    pub layers: LayerForm,
+    /// The order in which layers must be put.
+    pub order: LayerOrder,
+    /// The manifest itself is kept, so that its digest survives.
+    pub manifests: bool,
+}
+
+/// Whether a room holds documents of a format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Support {
+    /// Yes.
+    Native,
+    /// Only when the user insists on unchanged digests.
+    OnRequest,
+    /// Not at all.
+    No,
+}
+
+/// In what form a room takes layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LayerForm {
+    /// Blobs, byte for byte.
+    Blob,
+    /// Uncompressed only.
+    Uncompressed,
+    /// Either: the room unpacks.
+    Unpacked,
+}
+
+/// In what order a room takes the layers of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LayerOrder {
+    /// Any order, from many threads.
+    Any,
+    /// Lowest first, one at a time.
+    BaseFirst,
+}
+
+/// A room to put images into. Nothing is visible in it before [`ImageDestination::publish`].
+pub trait ImageDestination: Send + Sync {
+    /// Returns the reference as the user would write it, for messages.
+    fn name(&self) -> String;
+
+    /// Returns what the room can hold without changing it.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Begins an image. Its manifest and config are known and verified.
+    fn begin<'a>(&'a self, image: &'a Image) -> Result<Box<dyn ImageWriter + 'a>>;
+
+    /// Puts the index that the reference shall name, after its instances (or without them, if sparse),
+    /// with its own signatures.
+    fn put_index(&self, index: &Index, signatures: &[UntrustedSignature]) -> Result<()>;
+
+    /// Syncs what was committed and makes all of it visible at once.
+    fn publish(self: Box<Self>) -> Result<()>;
+}
+
+/// An image being written.
+pub trait ImageWriter: Send + Sync {
+    /// Returns a layer that the room has already, so that it need not be read.
+    fn reuse_layer(&self, layer: &Layer) -> Result<Option<Stored>>;
+
+    /// Puts a layer. Callable from many threads if the room's order is [`LayerOrder::Any`].
+    fn put_layer(&self, layer: &Layer, body: LayerReader) -> Result<Stored>;
+
+    /// Ends the image: all of it is in the room, staged. A drop without it leaves nothing.
+    fn commit(self: Box<Self>, layers: Vec<Stored>) -> Result<()>;
+}
+
+/// A layer that is in the destination, and why we believe that it is the right one.
+#[derive(Debug)]
+pub struct Stored {
+    /// The layer's place in the image.
+    pub position: usize,
+    proof: Proof,
+}
+
+#[derive(Debug)]
+enum Proof {
+    Blob(#[expect(dead_code, reason = "held as the proof")] Verified),
+    Unpacked(#[expect(dead_code, reason = "held as the proof")] VerifiedDiff),
+    TrustedRecord,
+}
+
+impl Stored {
+    /// The blob was read to its end and matched its descriptor.
+    pub fn verified(layer: &Layer, proof: Verified) -> Self {
+        Self { position: layer.position, proof: Proof::Blob(proof) }
+    }
+
+    /// The uncompressed layer was read to its end and matched its diff ID.
+    pub fn unpacked(layer: &Layer, proof: VerifiedDiff) -> Self {
+        Self { position: layer.position, proof: Proof::Unpacked(proof) }
+    }
+
+    /// THE ONE HONEST HOLE: the layer is believed to be right because the destination recorded it
+    /// under this digest when it was verified. Allowed only where the destination itself keeps that record.
+    pub fn trusted_from_destinations_own_record(layer: &Layer) -> Self {
+        Self { position: layer.position, proof: Proof::TrustedRecord }
+    }
+
+    /// Returns whether the layer was there already.
+    pub fn reused(&self) -> bool {
+        matches!(self.proof, Proof::TrustedRecord)
+    }
+}
+
+impl Image {
+    /// Reads an image's config and puts the parts together, checking that they agree.
+    ///
+    /// Signatures are the source's; `indexes` are what leads to the manifest.
+    pub fn open(source: &dyn ImageSource, manifest: Manifest, indexes: Vec<Index>) -> Result<Self> {
+        use crate::error::{Context, Error};
+        use crate::limits::CONFIG;
+
+        let frame = || format!("reading config {} of {}", manifest.config().digest, source.name());
+        let config_bytes = source
+            .open_config(manifest.config())
+            .and_then(|blob| blob.read_verified(manifest.config(), CONFIG))
+            .context(frame)?;
+        let config = match manifest.is_image() {
+            true => Some(ImageConfig::parse(config_bytes.clone()).context(frame)?),
+            false => None,
+        };
+        if let Some(config) = &config
+            && config.diff_ids().len() != manifest.layers().len()
+        {
+            return Err(Error::mismatch(format!(
+                "the config lists {} diff IDs, but the manifest {} layers",
+                config.diff_ids().len(),
+                manifest.layers().len()
+            )))
+            .context(|| format!("reading image {} of {}", manifest.digest(), source.name()));
+        }
+        let layers = manifest
+            .layers()
+            .iter()
+            .enumerate()
+            .map(|(position, descriptor)| Layer {
+                position,
+                descriptor: descriptor.clone(),
+                diff_id: config.as_ref().map(|config| config.diff_ids()[position]),
+            })
+            .collect();
+        let signatures = source.signatures(manifest.digest())?;
+        Ok(Self { manifest, config_bytes, config, layers, indexes, signatures })
+    }
+
+    /// Returns whether any layer is of a kind that no room can unpack, such as an encrypted one.
+    pub fn opaque_layer(&self) -> Option<&Layer> {
+        self.layers.iter().find(|layer| layer.descriptor.media_type.meaning() == Meaning::Other)
+    }
+}
+
+/// Reads what a source's reference names, parsed.
+pub fn open_top(source: &dyn ImageSource) -> Result<Document> {
+    use crate::error::Context;
+    source.top().and_then(Document::parse).context(|| format!("reading manifest of {}", source.name()))
+}

@@ -1,0 +1,31 @@
+//! holkas puts container images into OS images: exact, verified, fast.
+#![deny(unsafe_code)]
+
+pub mod error;
+pub mod progress;
+
+pub mod fs;
+pub mod limits;
+pub mod oci;
+
+pub mod compress;
+pub mod reference;
+pub mod verify;
+
+pub mod image;
+pub mod unpack;
+
+pub mod archive;
+pub mod dir;
+pub mod docker_archive;
+pub mod layout;
+pub mod policy;
+pub mod storage;
+
+pub mod containers;
+pub mod copy;
+pub mod embed;
+pub mod inspect;
+pub mod open;
+
+pub use error::{Context, Error, ErrorKind, Result};

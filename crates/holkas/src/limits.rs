@@ -1,0 +1,61 @@
+//! Every bound on memory and count, each with its reason.
+
+use crate::error::{Error, Result};
+
+/// A bound on the bytes of one thing that is read whole into memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// The greatest length that is still read, in bytes.
+    pub bytes: u64,
+    /// What the thing is, for the error.
+    pub what: &'static str,
+}
+
+impl Limit {
+    /// Returns an error of kind `Invalid` if `length` is over the limit.
+    pub fn check(self, length: u64) -> Result<()> {
+        if length <= self.bytes {
+            return Ok(());
+        }
+        Err(Error::invalid(format!("{} of {length} bytes is over the limit of {} bytes", self.what, self.bytes)))
+    }
+}
+
+const MIB: u64 = 1 << 20;
+
+/// Manifests and indexes: what registries and containers/image accept.
+pub const MANIFEST: Limit = Limit { bytes: 4 * MIB, what: "manifest" };
+/// Image configs: as containers/image.
+pub const CONFIG: Limit = Limit { bytes: 4 * MIB, what: "image config" };
+/// One signature blob: as containers/image.
+pub const SIGNATURE: Limit = Limit { bytes: 4 * MIB, what: "signature" };
+/// Signatures of one manifest: a denial of service beyond any real use (CVE-2024-29902 class).
+pub const SIGNATURES: usize = 128;
+/// `manifest.json` and `repositories` of a docker-archive: as containers/image.
+pub const ARCHIVE_MANIFEST: Limit = Limit { bytes: MIB, what: "manifest.json of the archive" };
+/// `index.json` of an OCI layout: holds many images, so more than one manifest.
+pub const LAYOUT_INDEX: Limit = Limit { bytes: 64 * MIB, what: "index.json" };
+/// Configuration files of the user: policy.json, storage.conf, images.toml.
+pub const CONFIGURATION: Limit = Limit { bytes: 16 * MIB, what: "configuration file" };
+/// `layers.json` and `images.json`: about 1 KiB a layer, so room for some hundred thousand.
+pub const STORE_RECORDS: Limit = Limit { bytes: 512 * MIB, what: "store record file" };
+/// Entries of one index: real ones have tens; containers/image has no bound.
+pub const INDEX_ENTRIES: usize = 4096;
+/// Indexes within indexes.
+pub const INDEX_DEPTH: usize = 4;
+/// Layers of one image: containers-storage mounts 500 at most since 1.44.
+pub const LAYERS: usize = 500;
+/// Layers that every containers-storage in use can run: Debian 12's stops at 128.
+pub const RUNNABLE_LAYERS: usize = 128;
+/// One PAX or GNU long-name header: Go's and GNU tar's own bound on special files.
+pub const TAR_EXTENSION: Limit = Limit { bytes: MIB, what: "extended tar header" };
+/// One path inside a layer: the kernel's PATH_MAX, without which nothing could open it again.
+pub const PATH: usize = 4096;
+/// Entries of a docker-archive or oci-archive: three for each layer, with much room.
+pub const ARCHIVE_ENTRIES: usize = 100_000;
+/// Bytes that a zstd frame may ask us to keep as its window, as a power of two: what `zstd -d` accepts.
+pub const ZSTD_WINDOW_LOG: u32 = 27;
+/// Memory of an xz decoder: what `xz -9` needs to decompress.
+pub const XZ_MEMORY: u64 = 65 * MIB + MIB;
+/// The buffer that bytes travel in, between the steps of the pipeline.
+pub const CHUNK: usize = 256 << 10;

@@ -1,0 +1,321 @@
+//! The only door: bytes from outside come in as [`UntrustedBlob`], are read through [`BlobReader`],
+//! and prove themselves as [`Verified`].
+//!
+//! Nothing outside this file can make a [`Verified`], [`VerifiedBytes`] or [`VerifiedDiff`].
+
+use std::fmt;
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use crate::error::{Context, Error, Result};
+use crate::limits::{CHUNK, Limit};
+use crate::oci::{Algorithm, Descriptor, DiffId, Digest, Hasher, MediaType};
+use crate::progress::Cancel;
+
+/// A blob that a source claims to be something. Deliberately not `Read`: it can only be verified.
+pub struct UntrustedBlob {
+    reader: Box<dyn Read + Send>,
+}
+
+impl UntrustedBlob {
+    /// Takes a stream of unverified bytes.
+    pub fn new(reader: impl Read + Send + 'static) -> Self {
+        Self { reader: Box::new(reader) }
+    }
+
+    /// Takes unverified bytes.
+    pub fn from_bytes(bytes: Vec<u8>) -> Self {
+        Self::new(io::Cursor::new(bytes))
+    }
+
+    /// Begins to read the blob against what it must be.
+    pub fn verify(self, expected: &Descriptor) -> BlobReader {
+        BlobReader {
+            reader: self.reader,
+            hasher: expected.digest.algorithm().hasher(),
+            expected: expected.clone(),
+            read: 0,
+            proven: false,
+            cancel: Cancel::default(),
+        }
+    }
+
+    /// Reads the whole blob into memory, verified. `limit` bounds it before anything is read.
+    pub fn read_verified(self, expected: &Descriptor, limit: Limit) -> Result<VerifiedBytes> {
+        limit.check(expected.size)?;
+        let mut reader = self.verify(expected);
+        let mut bytes = Vec::with_capacity(usize::try_from(expected.size).unwrap_or(0));
+        reader.read_to_end(&mut bytes)?;
+        let verified = reader.finish()?;
+        Ok(VerifiedBytes {
+            bytes: bytes.into(),
+            media_type: Some(verified.descriptor.media_type),
+            digest: expected.digest,
+        })
+    }
+
+    /// Reads the whole blob into memory and names it by its own digest.
+    ///
+    /// For the one document of an image that nothing vouches for: what a bare tag or a directory holds.
+    /// `media_type` is what the source says it is, if it says anything.
+    pub fn identify(self, algorithm: Algorithm, media_type: Option<MediaType>, limit: Limit) -> Result<VerifiedBytes> {
+        let mut bytes = Vec::new();
+        self.reader.take(limit.bytes + 1).read_to_end(&mut bytes).map_err(Error::from)?;
+        limit.check(bytes.len() as u64)?;
+        let digest = algorithm.digest(&bytes);
+        Ok(VerifiedBytes { bytes: bytes.into(), media_type, digest })
+    }
+
+    /// Reads the whole blob into memory and holds it against a digest whose size is not known.
+    pub fn read_matching(self, digest: &Digest, media_type: Option<MediaType>, limit: Limit) -> Result<VerifiedBytes> {
+        let found = self.identify(digest.algorithm(), media_type, limit)?;
+        if found.digest != *digest {
+            return Err(mismatch(digest, &found.digest, found.bytes.len() as u64));
+        }
+        Ok(found)
+    }
+
+    /// Reads a layer that its source stores unpacked: no blob digest exists, the diff ID is the proof.
+    ///
+    /// `size` is the length in bytes where it is known; no more is read.
+    pub fn verify_diff(self, expected: DiffId, size: Option<u64>) -> DiffReader<Bounded> {
+        DiffReader::new(
+            Bounded { reader: self.reader, left: size.unwrap_or(u64::MAX), cancel: Cancel::default() },
+            expected,
+        )
+    }
+}
+
+impl fmt::Debug for UntrustedBlob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UntrustedBlob")
+    }
+}
+
+fn mismatch(expected: &Digest, found: &Digest, bytes: u64) -> Error {
+    Error::mismatch(format!("blob does not match its digest: expected {expected}, read {found} ({bytes} bytes)"))
+}
+
+/// Reads a blob while hashing it. Never returns bytes past the expected size; a mismatch is an error, not an end.
+pub struct BlobReader {
+    reader: Box<dyn Read + Send>,
+    hasher: Hasher,
+    expected: Descriptor,
+    read: u64,
+    proven: bool,
+    cancel: Cancel,
+}
+
+impl BlobReader {
+    /// Stops reading with an error once `cancel` is set.
+    #[must_use]
+    pub fn cancelled_by(mut self, cancel: &Cancel) -> Self {
+        self.cancel = cancel.clone();
+        self
+    }
+
+    /// Returns what the blob must be.
+    pub fn expected(&self) -> &Descriptor {
+        &self.expected
+    }
+
+    /// Reads what is left, then proves that size and digest are right.
+    pub fn finish(mut self) -> Result<Verified> {
+        let mut rest = vec![0; CHUNK.min(64 << 10)];
+        while !self.proven {
+            self.read(&mut rest).map_err(Error::from)?;
+        }
+        Ok(Verified { descriptor: self.expected })
+    }
+
+    /// Called once all expected bytes were read: one byte more is one too many, and the digest decides.
+    fn prove(&mut self) -> Result<()> {
+        if read_retrying(&mut self.reader, &mut [0]).context(|| "reading past the end of the blob")? != 0 {
+            return Err(Error::mismatch(format!(
+                "blob is longer than its descriptor says: {} is {} bytes, and more follow",
+                self.expected.digest, self.expected.size
+            )));
+        }
+        let found = self.hasher.clone().finish();
+        if found != self.expected.digest {
+            return Err(mismatch(&self.expected.digest, &found, self.read));
+        }
+        self.proven = true;
+        Ok(())
+    }
+}
+
+impl Read for BlobReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.cancel.check()?;
+        let left = self.expected.size - self.read;
+        if left == 0 {
+            if !self.proven {
+                self.prove()?;
+            }
+            return Ok(0);
+        }
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        let n = read_retrying(&mut self.reader, &mut buffer[..most])?;
+        if n == 0 {
+            return Err(Error::mismatch(format!(
+                "blob is shorter than its descriptor says: {} is {} bytes, but only {} came",
+                self.expected.digest, self.expected.size, self.read
+            ))
+            .into());
+        }
+        self.hasher.update(&buffer[..n]);
+        self.read += n as u64;
+        Ok(n)
+    }
+}
+
+impl fmt::Debug for BlobReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BlobReader({} of {} bytes of {})", self.read, self.expected.size, self.expected.digest)
+    }
+}
+
+fn read_retrying(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match reader.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+/// The proof that all bytes of a blob were read and match its descriptor. Has no public constructor.
+#[derive(Debug)]
+pub struct Verified {
+    descriptor: Descriptor,
+}
+
+impl Verified {
+    /// Returns what was proven.
+    pub fn descriptor(&self) -> &Descriptor {
+        &self.descriptor
+    }
+}
+
+/// A document in memory whose bytes match its digest.
+#[derive(Clone)]
+pub struct VerifiedBytes {
+    bytes: Arc<[u8]>,
+    media_type: Option<MediaType>,
+    digest: Digest,
+}
+
+impl VerifiedBytes {
+    /// Returns the document, byte by byte as it came.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Returns the digest of the bytes.
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// Returns the media type that the descriptor, or the source, gave it.
+    pub fn media_type(&self) -> Option<&MediaType> {
+        self.media_type.as_ref()
+    }
+}
+
+impl fmt::Debug for VerifiedBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "VerifiedBytes({}, {} bytes)", self.digest, self.bytes.len())
+    }
+}
+
+/// A stream that ends with an error when the source gives more than it promised.
+pub struct Bounded {
+    reader: Box<dyn Read + Send>,
+    left: u64,
+    cancel: Cancel,
+}
+
+impl Read for Bounded {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.cancel.check()?;
+        let n = read_retrying(&mut self.reader, buffer)?;
+        self.left =
+            self.left.checked_sub(n as u64).ok_or_else(|| Error::mismatch("layer is longer than its source says"))?;
+        Ok(n)
+    }
+}
+
+impl DiffReader<Bounded> {
+    /// Stops reading with an error once `cancel` is set.
+    #[must_use]
+    pub fn cancelled_by(mut self, cancel: &Cancel) -> Self {
+        self.reader.cancel = cancel.clone();
+        self
+    }
+}
+
+/// Reads a layer's uncompressed bytes while hashing them against its diff ID.
+pub struct DiffReader<R> {
+    reader: R,
+    hasher: Hasher,
+    expected: DiffId,
+    read: u64,
+}
+
+impl<R: Read> DiffReader<R> {
+    /// Hashes what is read from `reader`, which gives the uncompressed layer.
+    pub fn new(reader: R, expected: DiffId) -> Self {
+        Self { reader, hasher: expected.0.algorithm().hasher(), expected, read: 0 }
+    }
+
+    /// Reads what is left, then proves the diff ID. Also returns the reader below, so that it can prove itself.
+    pub fn finish(mut self) -> Result<(VerifiedDiff, R)> {
+        io::copy(&mut self, &mut io::sink())?;
+        let found = self.hasher.finish();
+        if found != self.expected.0 {
+            return Err(Error::mismatch(format!(
+                "layer does not match its diff ID: expected {}, unpacked {found} ({} bytes)",
+                self.expected, self.read
+            )));
+        }
+        Ok((VerifiedDiff { diff_id: self.expected, size: self.read }, self.reader))
+    }
+}
+
+impl<R> fmt::Debug for DiffReader<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DiffReader({} bytes of {})", self.read, self.expected)
+    }
+}
+
+impl<R: Read> Read for DiffReader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = read_retrying(&mut self.reader, buffer)?;
+        self.hasher.update(&buffer[..n]);
+        self.read += n as u64;
+        Ok(n)
+    }
+}
+
+/// The proof that a layer's uncompressed bytes match its diff ID. Has no public constructor.
+#[derive(Debug, Clone, Copy)]
+pub struct VerifiedDiff {
+    diff_id: DiffId,
+    size: u64,
+}
+
+impl VerifiedDiff {
+    /// Returns the diff ID that was proven.
+    pub fn diff_id(&self) -> &DiffId {
+        &self.diff_id
+    }
+
+    /// Returns the number of uncompressed bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+}
