@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use super::lock::{Kind, Lock};
 use super::{Dir, UNVERIFIED};
@@ -22,7 +23,7 @@ pub struct Staging {
 }
 
 impl Staging {
-    /// Makes a staging directory in `parent`. The caller holds a lock that keeps [`sweep`] out meanwhile.
+    /// Makes a staging directory in `parent`.
     pub fn create(parent: &Dir) -> Result<Self> {
         for n in 0_u64.. {
             let name = format!("{UNVERIFIED}{}-{n}", std::process::id());
@@ -30,8 +31,12 @@ impl Staging {
                 continue;
             }
             let dir = parent.make(&name, 0o700)?;
-            let lock = Lock::wait(lock_file(&dir)?, Kind::Exclusive)?;
-            return Ok(Self { parent: parent.reopen()?, name, dir, _lock: lock });
+            let Some(file) = lock_file(&dir)? else { continue };
+            let lock = Lock::wait(file, Kind::Exclusive)?;
+            // A sweeper may have been first to lock what we had just made; then it has removed it.
+            if rustix::fs::fstat(lock.file()).context(|| "looking at a lock")?.st_nlink > 0 {
+                return Ok(Self { parent: parent.reopen()?, name, dir, _lock: lock });
+            }
         }
         unreachable!("a process does not make 2^64 directories")
     }
@@ -49,28 +54,40 @@ impl Drop for Staging {
     }
 }
 
-fn lock_file(dir: &Dir) -> Result<File> {
+/// Opens the lock of a staging directory; `None` if the directory was removed meanwhile.
+fn lock_file(dir: &Dir) -> Result<Option<File>> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let fd = rustix::fs::openat(dir, LOCK, flags, Mode::from_raw_mode(0o600))
-        .context(|| format!("opening `{}`", super::display(&dir.path_of(LOCK))))?;
-    Ok(File::from(fd))
+    match rustix::fs::openat(dir, LOCK, flags, Mode::from_raw_mode(0o600)) {
+        Ok(fd) => Ok(Some(File::from(fd))),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error).context(|| format!("opening `{}`", super::display(&dir.path_of(LOCK)))),
+    }
 }
 
-/// Removes what dead writers left in `parent`: staging directories that nobody holds, and staged files.
-///
-/// The caller holds a lock that keeps [`Staging::create`] and other sweepers out.
+/// Removes what dead writers left in `parent`: staging directories that nobody holds.
 pub fn sweep(parent: &Dir) -> Result<()> {
     for name in parent.entries()? {
         if !name.as_bytes().starts_with(UNVERIFIED.as_bytes()) {
             continue;
         }
-        match parent.sub_if_exists(name.as_bytes())? {
-            Some(dir) => match Lock::attempt(lock_file(&dir)?, Kind::Exclusive) {
-                Ok(_dead) => parent.remove_all(name.as_bytes())?,
-                Err(error) if error.kind() == ErrorKind::Busy => {}
-                Err(error) => return Err(error),
-            },
-            None => parent.remove_file(name.as_bytes())?,
+        let Some(dir) = parent.sub_if_exists(name.as_bytes())? else { continue };
+        let Some(file) = lock_file(&dir)? else { continue };
+        match Lock::attempt(file, Kind::Exclusive) {
+            Ok(_dead) => parent.remove_all(name.as_bytes())?,
+            Err(error) if error.kind() == ErrorKind::Busy => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Removes staged files that dead writers left in `parent`.
+///
+/// The caller holds the lock that every writer of staged files in `parent` takes.
+pub fn sweep_files(parent: &Dir) -> Result<()> {
+    for name in parent.entries()? {
+        if name.as_bytes().starts_with(UNVERIFIED.as_bytes()) && parent.sub_if_exists(name.as_bytes())?.is_none() {
+            parent.remove_file(name.as_bytes())?;
         }
     }
     Ok(())
