@@ -168,6 +168,24 @@ impl Dir {
         }
     }
 
+    /// Opens a regular file directly below for reading and writing, making it with this mode if it is missing.
+    pub fn open_for_update(&self, name: impl AsRef<[u8]>, mode: u32) -> Result<File> {
+        let name = name.as_ref();
+        let frame = || self.frame("opening", name);
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let made = rustix::fs::openat(&self.fd, path_of(name), flags | OFlags::CREATE | OFlags::EXCL, Mode::from_raw_mode(0o600));
+        match made {
+            Ok(fd) => {
+                rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode)).context(frame)?;
+                Ok(File::from(fd))
+            }
+            Err(Errno::EXIST) => {
+                regular(rustix::fs::openat(&self.fd, path_of(name), flags, Mode::empty()).context(frame)?).context(frame)
+            }
+            Err(error) => Err(error).context(frame),
+        }
+    }
+
     /// Reads a file below, whole and bounded; `None` if it does not exist.
     pub fn read(&self, name: impl AsRef<[u8]>, limit: Limit) -> Result<Option<Vec<u8>>> {
         let name = name.as_ref();

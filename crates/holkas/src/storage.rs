@@ -1,1 +1,7 @@
-//! To come.
+//! containers-storage: the graph root that podman, CRI-O and buildah read.
+
+pub mod fields;
+pub mod go_json;
+pub mod names;
+pub mod records;
+pub mod state;
