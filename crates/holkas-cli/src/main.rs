@@ -1,1 +1,42 @@
-fn main(){}
+//! The program `holkas`: signals and the exit code. All else is decided elsewhere.
+
+mod cli;
+mod commands;
+mod environment;
+mod output;
+mod progress;
+mod report;
+mod table;
+
+use std::process::ExitCode;
+
+use holkas::progress::Cancel;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+fn main() -> ExitCode {
+    let typed = match cli::parse() {
+        Ok(typed) => typed,
+        Err(answered) => return answered,
+    };
+    let form = report::Form::of(typed.json());
+    let cancel = Cancel::default();
+    let result = stop_on_signals(&cancel).and_then(|()| commands::run(typed, &cancel));
+    report::report(result, form)
+}
+
+/// Makes the first signal stop the run in an orderly way, so that staged files are removed, and the second kill it.
+fn stop_on_signals(cancel: &Cancel) -> holkas::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    let cancel = cancel.clone();
+    std::thread::spawn(move || {
+        let mut arrived = signals.forever();
+        if arrived.next().is_some() {
+            cancel.cancel();
+        }
+        if arrived.next().is_some() {
+            std::process::exit(report::CANCELLED.into());
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,355 @@
+//! What was typed: the commands and their flags. Where skopeo has a flag, it has skopeo's name and meaning.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use holkas::oci::{Algorithm, Compression, Format, Platform};
+
+use crate::report;
+
+/// Puts container images into OS images: exact, verified, fast.
+#[derive(Debug, Parser)]
+#[command(name = "holkas", version, disable_version_flag = true, propagate_version = false, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags that may stand before or after the command.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Read the signature policy from this file, and from no other
+    #[arg(long, value_name = "FILE", global = true, conflicts_with = "insecure_policy")]
+    pub(crate) policy: Option<PathBuf>,
+    /// Accept every image, signed or not; no policy file is read
+    #[arg(long, global = true)]
+    pub(crate) insecure_policy: bool,
+    /// Choose images for this architecture (Go's name) instead of the host's
+    #[arg(long, value_name = "ARCH", global = true)]
+    pub(crate) override_arch: Option<String>,
+    /// Choose images for this operating system instead of the host's
+    #[arg(long, value_name = "OS", global = true)]
+    pub(crate) override_os: Option<String>,
+    /// Choose images for this variant of the architecture
+    #[arg(long, value_name = "VARIANT", global = true)]
+    pub(crate) override_variant: Option<String>,
+    /// Accepted for skopeo's sake and not used: nothing is spooled to temporary files
+    #[arg(long, value_name = "DIR", global = true)]
+    pub(crate) tmpdir: Option<PathBuf>,
+    /// Tell more on stderr
+    #[arg(long, global = true)]
+    pub(crate) debug: bool,
+    /// Print the version
+    #[arg(short = 'v', short_alias = 'V', long, action = ArgAction::Version)]
+    version: Option<bool>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "one value a run")]
+pub(crate) enum Command {
+    /// Put a set of images into the store of an OS tree: all of them, or none
+    Embed(Embed),
+    /// Copy an image from one place to another
+    Copy(Copy),
+    /// Show what an image is
+    Inspect(Inspect),
+    /// Delete an image from a store or an OCI layout
+    Delete(Delete),
+    /// Print the digest that a manifest is known by
+    ManifestDigest(ManifestDigest),
+    /// Tell whether a document is a manifest list: prints `true` or `false`
+    IsManifestList(IsManifestList),
+    /// Print which manifest lists name which image, as JSON
+    Lists(Lists),
+    /// Put a manifest list and the image directory that it names into one new image directory
+    MergeManifest(MergeManifest),
+    /// Resolve an osbuild containers input into images with their manifest lists, as JSON
+    ResolveInput(ResolveInput),
+    /// Print the completion script for a shell
+    Completion(Completion),
+    /// Write the man pages into a directory, or print the main one
+    Man(Man),
+}
+
+/// What goes for every command that reports progress.
+#[derive(Debug, Args)]
+pub(crate) struct Reporting {
+    /// Print the result, and an error, as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// How progress is told on stderr
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    pub(crate) progress: Progress,
+}
+
+/// How progress is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Progress {
+    /// Bars on a terminal, else plain lines
+    Auto,
+    /// One line for each thing that happens
+    Plain,
+    /// One JSON object a line
+    Json,
+    /// Nothing
+    None,
+}
+
+/// `embed`
+#[derive(Debug, Args)]
+pub(crate) struct Embed {
+    /// The file that lists the images (images.toml)
+    #[arg(value_name = "IMAGES.toml")]
+    pub(crate) images: PathBuf,
+    /// The root of the OS tree
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: PathBuf,
+    /// How many layers are worked on at once; the number of cores if not given
+    #[arg(long, value_name = "N")]
+    pub(crate) jobs: Option<std::num::NonZeroUsize>,
+    #[command(flatten)]
+    pub(crate) reporting: Reporting,
+}
+
+/// `copy`
+#[derive(Debug, Args)]
+pub(crate) struct Copy {
+    /// The image, as transport:reference
+    #[arg(value_name = "SOURCE")]
+    pub(crate) source: String,
+    /// Where to, as transport:reference
+    #[arg(value_name = "DESTINATION")]
+    pub(crate) destination: String,
+    /// Copy all images of a manifest list; the same as --multi-arch=all
+    #[arg(short, long, conflicts_with = "multi_arch")]
+    pub(crate) all: bool,
+    /// What to copy of a manifest list
+    #[arg(long, value_name = "WHAT", default_value = "system")]
+    pub(crate) multi_arch: MultiArch,
+    /// Choose the image for this platform, OS/ARCHITECTURE[/VARIANT]
+    #[arg(long, value_name = "PLATFORM", conflicts_with_all = ["override_arch", "override_os", "override_variant"])]
+    pub(crate) platform: Option<Platform>,
+    /// The format of the manifest at the destination: oci or v2s2
+    #[arg(short, long, value_name = "FORMAT", value_parser = format)]
+    pub(crate) format: Option<Format>,
+    /// Fail rather than change a digest
+    #[arg(long)]
+    pub(crate) preserve_digests: bool,
+    /// Let the copy change manifest bytes, and so digests, where the destination cannot hold them as they are
+    #[arg(long, conflicts_with = "preserve_digests")]
+    pub(crate) allow_changes: bool,
+    /// Leave signatures behind
+    #[arg(long)]
+    pub(crate) remove_signatures: bool,
+    /// Write the digest of the manifest that was written into this file, without a newline
+    #[arg(long, value_name = "FILE")]
+    pub(crate) digestfile: Option<PathBuf>,
+    /// One more name for the image (docker-archive: destinations)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) additional_tag: Vec<String>,
+    /// Compress layers at the destination
+    #[arg(long, conflicts_with = "dest_decompress")]
+    pub(crate) dest_compress: bool,
+    /// Decompress layers at the destination
+    #[arg(long)]
+    pub(crate) dest_decompress: bool,
+    /// The compression of layers at the destination: gzip or zstd
+    #[arg(long, value_name = "FORMAT", value_parser = compression, conflicts_with = "dest_decompress")]
+    pub(crate) dest_compress_format: Option<Compression>,
+    /// The level of that compression
+    #[arg(long, value_name = "LEVEL", allow_negative_numbers = true)]
+    pub(crate) dest_compress_level: Option<i32>,
+    /// Read the blobs of an oci: source from this directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) src_shared_blob_dir: Option<PathBuf>,
+    /// Write the blobs of an oci: destination into this directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dest_shared_blob_dir: Option<PathBuf>,
+    /// How many layers are copied at once; the number of cores if not given
+    #[arg(long, alias = "image-parallel-copies", value_name = "N")]
+    pub(crate) jobs: Option<std::num::NonZeroUsize>,
+    /// Tell no progress
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) reporting: Reporting,
+}
+
+/// What to copy of a manifest list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MultiArch {
+    /// The image that suits the platform
+    System,
+    /// The list and all its images
+    All,
+    /// The list alone
+    IndexOnly,
+}
+
+/// `inspect`
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// The image, as transport:reference
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: String,
+    /// Print the manifest (with --config: the config) byte for byte
+    #[arg(long)]
+    pub(crate) raw: bool,
+    /// Print the image's config instead
+    #[arg(long)]
+    pub(crate) config: bool,
+    /// Print through a Go template, such as '{{.Digest}}'
+    #[arg(short, long, value_name = "TEMPLATE")]
+    pub(crate) format: Option<String>,
+    /// Accepted for skopeo's sake: no tags are listed
+    #[arg(short, long)]
+    pub(crate) no_tags: bool,
+    /// Choose the image for this platform, OS/ARCHITECTURE[/VARIANT]
+    #[arg(long, value_name = "PLATFORM", conflicts_with_all = ["override_arch", "override_os", "override_variant"])]
+    pub(crate) platform: Option<Platform>,
+    /// Read the blobs of an oci: image from this directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) shared_blob_dir: Option<PathBuf>,
+}
+
+/// `delete`
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    /// The image, as containers-storage:… or oci:PATH:REF
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: String,
+    /// The shared blob directory of an oci: image, whose blobs are left alone
+    #[arg(long, value_name = "DIR")]
+    pub(crate) shared_blob_dir: Option<PathBuf>,
+}
+
+/// `manifest-digest`
+#[derive(Debug, Args)]
+pub(crate) struct ManifestDigest {
+    /// The manifest, or `-` for standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The hash algorithm: sha256 or sha512
+    #[arg(long, value_name = "ALGORITHM", default_value = "sha256", value_parser = algorithm)]
+    pub(crate) algorithm: Algorithm,
+}
+
+/// `is-manifest-list`
+#[derive(Debug, Args)]
+pub(crate) struct IsManifestList {
+    /// The document, or `-` for standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+/// `lists`
+#[derive(Debug, Args)]
+pub(crate) struct Lists {
+    /// Manifest lists, each in a file that is named by its digest
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// `merge-manifest`
+#[derive(Debug, Args)]
+pub(crate) struct MergeManifest {
+    /// The manifest list
+    #[arg(value_name = "LIST")]
+    pub(crate) list: PathBuf,
+    /// The image directory (`dir:` layout) that the list names
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// The directory to make
+    #[arg(value_name = "OUT")]
+    pub(crate) out: PathBuf,
+}
+
+/// `resolve-input`
+#[derive(Debug, Args)]
+pub(crate) struct ResolveInput {
+    /// The containers input, or `-` for standard input
+    #[arg(value_name = "INPUT.json")]
+    pub(crate) input: PathBuf,
+}
+
+/// `completion`
+#[derive(Debug, Args)]
+pub(crate) struct Completion {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// `man`
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// The directory to write the pages into; it must exist
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+impl Cli {
+    /// Returns whether results and errors are wanted as JSON.
+    pub(crate) fn json(&self) -> bool {
+        match &self.command {
+            Command::Embed(embed) => embed.reporting.json,
+            Command::Copy(copy) => copy.reporting.json,
+            _ => false,
+        }
+    }
+}
+
+fn format(text: &str) -> Result<Format, String> {
+    match text {
+        "oci" => Ok(Format::Oci),
+        "v2s2" => Ok(Format::Docker),
+        "v2s1" => Err("Docker's schema 1 is not written by holkas; choose oci or v2s2".to_string()),
+        _ => Err("choose oci or v2s2".to_string()),
+    }
+}
+
+fn compression(text: &str) -> Result<Compression, String> {
+    match text {
+        "gzip" => Ok(Compression::Gzip),
+        "zstd" => Ok(Compression::Zstd),
+        "zstd:chunked" => Err("zstd:chunked is not written by this version; choose gzip or zstd".to_string()),
+        "xz" | "bzip2" => Err(format!("{text} layers cannot be written; choose gzip or zstd")),
+        _ => Err("choose gzip or zstd".to_string()),
+    }
+}
+
+fn algorithm(text: &str) -> Result<Algorithm, String> {
+    match text {
+        "sha256" => Ok(Algorithm::Sha256),
+        "sha512" => Ok(Algorithm::Sha512),
+        _ => Err("choose sha256 or sha512".to_string()),
+    }
+}
+
+/// Returns the commands and flags, for completions and man pages.
+pub(crate) fn tree() -> clap::Command {
+    Cli::command()
+}
+
+/// Reads the command line. Help, the version and wrong usage are answered here; then the exit code comes back.
+pub(crate) fn parse() -> Result<Cli, ExitCode> {
+    Cli::try_parse().map_err(|error| {
+        // What cannot be printed cannot be reported either; the exit code still says it.
+        let _nobody_left = error.print();
+        // clap would exit with 2 for wrong usage, which here means that an image was not found.
+        if error.use_stderr() { ExitCode::from(report::FAILED) } else { ExitCode::SUCCESS }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_tree_is_sound() {
+        super::tree().debug_assert();
+    }
+}

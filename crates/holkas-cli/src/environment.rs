@@ -1,0 +1,161 @@
+//! The only reader of the environment, of home directories and of `/etc`: what the run finds around it.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use holkas::error::{Context, Error, ErrorKind, Result, printable};
+use holkas::fs::{display, read_file};
+use holkas::limits::CONFIGURATION;
+
+/// A configuration file that was found: its path, for messages, and its bytes.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Returns a variable that is set and not empty.
+#[expect(clippy::disallowed_methods, reason = "this file is where the environment is read")]
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+fn found(path: PathBuf) -> Result<Option<Found>> {
+    Ok(read_file(&path, CONFIGURATION)?.map(|bytes| Found { path, bytes }))
+}
+
+fn must_exist(path: PathBuf) -> Result<Found> {
+    let missing = format!("`{}` does not exist", display(&path));
+    found(path)?.ok_or_else(|| Error::new(ErrorKind::Io, missing))
+}
+
+/// Returns the policy file: the one that was named, or the user's, or the system's.
+pub(crate) fn policy_file(named: Option<&Path>) -> Result<Found> {
+    const SYSTEM: &str = "/etc/containers/policy.json";
+    let frame = || "loading trust policy";
+    if let Some(path) = named {
+        return must_exist(path.to_path_buf()).context(frame);
+    }
+    let user = variable("HOME").map(|home| Path::new(&home).join(".config/containers/policy.json"));
+    for path in user.into_iter().chain([PathBuf::from(SYSTEM)]) {
+        if let Some(policy) = found(path).context(frame)? {
+            return Ok(policy);
+        }
+    }
+    Err(Error::new(ErrorKind::Io, format!("open {SYSTEM}: no such file or directory"))).context(frame).map_err(
+        |error| {
+            error.hint("install a policy.json, name one with --policy, or accept every image with --insecure-policy")
+        },
+    )
+}
+
+/// Returns the configuration of containers-storage, if there is any.
+pub(crate) fn storage_conf() -> Result<Option<Found>> {
+    let frame = || "loading storage.conf";
+    if let Some(path) = variable("CONTAINERS_STORAGE_CONF") {
+        return must_exist(path.into()).context(|| "CONTAINERS_STORAGE_CONF names the file").context(frame).map(Some);
+    }
+    for path in ["/etc/containers/storage.conf", "/usr/share/containers/storage.conf"] {
+        if let Some(conf) = found(path.into()).context(frame)? {
+            return Ok(Some(conf));
+        }
+    }
+    Ok(None)
+}
+
+/// Returns the driver of containers-storage that the environment asks for.
+pub(crate) fn storage_driver() -> Option<String> {
+    variable("STORAGE_DRIVER").map(|driver| driver.to_string_lossy().into_owned())
+}
+
+/// Returns `SOURCE_DATE_EPOCH`, in seconds.
+pub(crate) fn source_date_epoch() -> Result<Option<i64>> {
+    let Some(text) = variable("SOURCE_DATE_EPOCH") else {
+        return Ok(None);
+    };
+    // The year 9999 is the last that RFC 3339 can write, and the store's records are in that form.
+    const LAST: i64 = 253_402_300_799;
+    let digits = text.to_str().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+    match digits.and_then(|digits| digits.parse().ok()).filter(|seconds| *seconds <= LAST) {
+        Some(seconds) => Ok(Some(seconds)),
+        None => Err(Error::invalid(format!(
+            "SOURCE_DATE_EPOCH is `{}`, which is not a number of seconds since 1970 up to the year 9999",
+            printable(text.as_encoded_bytes())
+        ))),
+    }
+}
+
+/// Returns the number of cores that the run may use.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
+}
+
+/// What a writer of stores must be allowed to do, as bits of the effective capabilities, and what for.
+const RIGHTS: [(u8, &str, &str); 6] = [
+    (0, "CAP_CHOWN", "owners"),
+    (1, "CAP_DAC_OVERRIDE", "files of other owners"),
+    (3, "CAP_FOWNER", "modes and times of other owners' files"),
+    (21, "CAP_SYS_ADMIN", "trusted.* extended attributes"),
+    (27, "CAP_MKNOD", "devices and whiteouts"),
+    (31, "CAP_SETFCAP", "file capabilities"),
+];
+
+/// Returns an error that names what is missing unless this process may write whole stores.
+pub(crate) fn may_write_stores() -> Result<()> {
+    let read = |path: &str| -> Result<String> {
+        let file = std::fs::read_to_string(path);
+        file.context(|| format!("reading `{path}` to learn what this process is allowed to do"))
+    };
+    rights(&read("/proc/self/status")?, &read("/proc/self/uid_map")?)
+}
+
+fn rights(status: &str, uid_map: &str) -> Result<()> {
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        .ok_or_else(|| Error::new(ErrorKind::Io, "`/proc/self/status` does not tell the effective capabilities"))?;
+    let forbidden = |missing: String| {
+        Err(Error::new(ErrorKind::Forbidden, missing)
+            .context("checking the rights that writing a store needs")
+            .hint("run holkas as root; nothing was written"))
+    };
+    let missing: Vec<_> = RIGHTS
+        .iter()
+        .filter(|(bit, ..)| effective & (1 << bit) == 0)
+        .map(|(_, name, what)| format!("{name} ({what})"))
+        .collect();
+    if !missing.is_empty() {
+        return forbidden(format!("this process lacks {}", missing.join(", ")));
+    }
+    // Within a user namespace the kernel allows neither devices nor trusted.* attributes, whatever CapEff says.
+    let whole = ["0", "0", "4294967295"];
+    if !uid_map.split_whitespace().eq(whole) {
+        return forbidden(
+            "this process is in a user namespace, where devices and trusted.* extended attributes cannot be made"
+                .into(),
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_rights_are_named() {
+        const WHOLE: &str = "         0          0 4294967295\n";
+        assert!(rights("Name:\tx\nCapEff:\t000001ffffffffff\n", WHOLE).is_ok());
+        let error = rights("CapEff:\t0000000000000000\n", WHOLE).expect_err("no rights");
+        assert_eq!(error.kind(), ErrorKind::Forbidden);
+        for (_, name, _) in RIGHTS {
+            assert!(error.to_string().contains(name), "{error}");
+        }
+        let error = rights("CapEff:\t000001fff7ffffff\n", WHOLE).expect_err("no mknod");
+        assert!(error.to_string().ends_with("this process lacks CAP_MKNOD (devices and whiteouts)"), "{error}");
+        let error = rights("CapEff:\t000001ffffffffff\n", "0 1000 1\n").expect_err("user namespace");
+        assert!(error.to_string().contains("user namespace"), "{error}");
+        assert!(rights("", WHOLE).is_err());
+    }
+}
