@@ -186,6 +186,20 @@ impl Dir {
         }
     }
 
+    /// Opens a regular file below for reading, but nothing through a symlink as the last part of the name;
+    /// `None` if it does not exist.
+    pub fn open_file_itself(&self, name: impl AsRef<[u8]>) -> Result<Option<File>> {
+        let name = name.as_ref();
+        let fd = self.open_beneath(name, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW);
+        match fd {
+            Err(Errno::LOOP) => Err(Error::refused("it is a symlink")).context(|| self.frame("opening", name)),
+            fd => match self.beneath("opening", name, fd)? {
+                Some(fd) => regular(fd).context(|| self.frame("opening", name)).map(Some),
+                None => Ok(None),
+            },
+        }
+    }
+
     /// Reads a file below, whole and bounded; `None` if it does not exist.
     pub fn read(&self, name: impl AsRef<[u8]>, limit: Limit) -> Result<Option<Vec<u8>>> {
         let name = name.as_ref();
@@ -202,6 +216,16 @@ impl Dir {
             Ok(_) => Ok(true),
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
             Err(error) => Err(error).context(|| self.frame("looking at", name)),
+        }
+    }
+
+    /// Returns where a symlink directly below leads; `None` if there is none of this name.
+    pub fn read_link(&self, name: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>> {
+        let name = name.as_ref();
+        match rustix::fs::readlinkat(&self.fd, path_of(name), Vec::new()) {
+            Ok(target) => Ok(Some(target.into_bytes())),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::INVAL) => Ok(None),
+            Err(error) => Err(error).context(|| self.frame("reading symlink", name)),
         }
     }
 

@@ -5,3 +5,5 @@ pub mod go_json;
 pub mod names;
 pub mod records;
 pub mod state;
+pub mod location;
+pub mod reassemble;
