@@ -47,8 +47,11 @@ fn parse(bytes: &[u8]) -> Result<StorageConf> {
     let document: Table = text.parse().map_err(|error| Error::invalid(format!("not valid TOML: {error}")))?;
     let Some(storage) = table(&document, "storage")? else { return Ok(StorageConf::default()) };
     if let Some(split) = text_of(storage, "imagestore")? {
-        return Err(Error::unsupported(format!("images are kept apart from containers, in `{}`", printable(split.as_bytes())))
-            .hint("name that directory as the graph root, or set `additionalimagestores` in place of `imagestore`"));
+        return Err(Error::unsupported(format!(
+            "images are kept apart from containers, in `{}`",
+            printable(split.as_bytes())
+        ))
+        .hint("name that directory as the graph root, or set `additionalimagestores` in place of `imagestore`"));
     }
     let options = table(storage, "options")?;
     let additional = match options.and_then(|options| options.get("additionalimagestores")) {
@@ -192,7 +195,11 @@ mod tests {
             driver: Some(Driver::Vfs),
             graph_root: Some("/other".into()),
             run_root: None,
-            options: vec!["overlay.imagestore=/a".into(), "additionalimagestore=/b".into(), "vfs.ignore_chown_errors=true".into()],
+            options: vec![
+                "overlay.imagestore=/a".into(),
+                "additionalimagestore=/b".into(),
+                "vfs.ignore_chown_errors=true".into(),
+            ],
         };
         let location = Location::resolve(&spec, Some(&conf)).unwrap();
         assert_eq!(location.driver, Driver::Vfs);

@@ -76,7 +76,8 @@ impl Reassembled {
                     _ => return Err(Error::invalid("an entry of the tar-split must have one name")),
                 };
                 let frame = || format!("restoring `{}` of the layer", printable(&name));
-                let left = u64::try_from(entry.size).map_err(|_| Error::invalid("its size is negative")).context(frame)?;
+                let left =
+                    u64::try_from(entry.size).map_err(|_| Error::invalid("its size is negative")).context(frame)?;
                 let expected = payload
                     .and_then(|payload| payload.try_into().ok())
                     .ok_or_else(|| Error::invalid("its checksum is not of 8 bytes"))
@@ -145,7 +146,8 @@ impl Read for Reassembled {
                 },
                 Now::File(contents) if contents.left > 0 => {
                     let name = contents.name.clone();
-                    let n = contents.read(buffer).context(|| format!("restoring `{}` of the layer", printable(&name)))?;
+                    let n =
+                        contents.read(buffer).context(|| format!("restoring `{}` of the layer", printable(&name)))?;
                     return Ok(n);
                 }
                 Now::File(_) => {}
