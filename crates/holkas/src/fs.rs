@@ -41,6 +41,11 @@ pub fn path_of(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
 }
 
+/// Returns the absolute path, free of symlinks, of something that the user named and that exists.
+pub fn resolve(path: &Path) -> Result<PathBuf> {
+    path.canonicalize().context(|| format!("resolving `{}`", display(path)))
+}
+
 /// Opens a file that the user named (symlinks are followed). It must be a regular file; a FIFO does not block.
 pub fn open_file(path: &Path) -> Result<File> {
     let frame = || format!("opening `{}`", display(path));

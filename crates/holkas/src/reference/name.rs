@@ -146,7 +146,7 @@ pub(super) fn is_hex64(text: &str) -> bool {
 
 /// Returns whether what stands before the first `/` is meant as a host: not every first part is.
 fn is_host_like(first: &str) -> bool {
-    first == "localhost" || first.contains(['.', ':']) || first.bytes().any(|b| b.is_ascii_uppercase())
+    first == "localhost" || first.contains(['.', ':'])
 }
 
 fn is_host(text: &str) -> bool {
