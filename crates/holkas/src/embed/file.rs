@@ -1,0 +1,307 @@
+//! `images.toml`: the images to embed, as a person writes them. Errors point at line, column and key.
+//!
+//! ```toml
+//! [store]                                  # all optional
+//! path = "/usr/share/containers/storage"   # below the root; default /var/lib/containers/storage
+//! driver = "overlay"                       # or "vfs"
+//!
+//! [[image]]
+//! source = "oci:images/app:1.4"            # relative paths are relative to this file
+//! name = "registry.example.org/team/app:1.4"
+//! manifest-list = "lists/app.json"         # optional, or several
+//! platform = "linux/arm64"                 # optional, or several
+//! ```
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::EmbedImage;
+use crate::error::{Context, Error, ErrorKind, Result, printable};
+use crate::fs::{self, display};
+use crate::limits::CONFIGURATION;
+use crate::oci::Platform;
+use crate::reference::{Driver, ImageReference, Name};
+
+/// Where Podman and CRI-O look for images if nothing tells them otherwise.
+const DEFAULT_STORE: &str = "/var/lib/containers/storage";
+
+/// What an `images.toml` says.
+#[derive(Debug, Clone)]
+pub struct ImagesFile {
+    /// The graph root as the OS that runs will see it: absolute, without `.` and `..`.
+    pub store: PathBuf,
+    /// The driver of the store.
+    pub driver: Driver,
+    /// The images, in the order of the file.
+    pub images: Vec<EmbedImage>,
+}
+
+/// Reads an `images.toml`.
+///
+/// # Errors
+///
+/// `Invalid`, with line, column, key and the line itself, for anything that is not as it must be.
+pub fn read(path: &Path) -> Result<ImagesFile> {
+    let frame = || format!("reading `{}`", display(path));
+    let bytes = fs::read_file(path, CONFIGURATION)?
+        .ok_or_else(|| Error::new(ErrorKind::Io, "no such file or directory"))
+        .context(frame)?;
+    parse(&bytes, path)
+}
+
+/// Parses an `images.toml`. `path` names it in errors, and its directory is where relative paths begin.
+pub fn parse(bytes: &[u8], path: &Path) -> Result<ImagesFile> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let line = bytes[..error.valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
+        Error::invalid("it is not UTF-8").context(format!("{}:{line}: reading the file", display(path)))
+    })?;
+    let file = File { path, text };
+    let document = DeTable::parse(text).map_err(|error| {
+        let span = error.span().unwrap_or_default();
+        file.error("the file", &span, Error::invalid(error.message().replace('\n', ", ")))
+    })?;
+    file.document(document.get_ref(), document.span())
+}
+
+/// The file that is being read.
+struct File<'a> {
+    path: &'a Path,
+    text: &'a str,
+}
+
+/// A value and the key that it stands at, as errors name it.
+struct Entry<'a, 'i> {
+    key: String,
+    value: &'a Spanned<DeValue<'i>>,
+}
+
+/// A table whose keys are all known.
+struct Table<'a, 'i> {
+    what: String,
+    span: Range<usize>,
+    entries: BTreeMap<&'a str, Entry<'a, 'i>>,
+}
+
+impl Table<'_, '_> {
+    fn get(&self, key: &str) -> Option<&Entry<'_, '_>> {
+        self.entries.get(key)
+    }
+}
+
+impl<'a> File<'a> {
+    /// Adds to an error where it arose, and the line.
+    fn error(&self, key: &str, span: &Range<usize>, error: Error) -> Error {
+        let mut start = span.start.min(self.text.len());
+        while !self.text.is_char_boundary(start) {
+            start -= 1;
+        }
+        let before = &self.text[..start];
+        let line_start = before.rfind('\n').map_or(0, |n| n + 1);
+        let line = self.text[line_start..].lines().next().unwrap_or_default();
+        let number = before.matches('\n').count() + 1;
+        let column = before[line_start..].chars().count() + 1;
+        let end = span.end.clamp(start, line_start + line.len().max(start - line_start));
+        // What a tab or an escape is shown as has the same width in both lines.
+        let indent = printable(before[line_start..].replace('\t', " ").as_bytes()).chars().count();
+        let marked = self.text.get(start..end).unwrap_or_default().chars().count().max(1);
+        let shown = printable(line.replace('\t', " ").as_bytes());
+        let gutter = " ".repeat(number.to_string().len());
+        let cause = error.chain().collect::<Vec<_>>().join(": ");
+        let excerpt =
+            format!("{gutter} |\n{number} | {shown}\n{gutter} | {}{}", " ".repeat(indent), "^".repeat(marked));
+        let mut placed = Error::new(error.kind(), format!("{cause}\n{excerpt}"));
+        if let Some(hint) = error.hint_text() {
+            placed = placed.hint(hint);
+        }
+        placed.context(format!("{}:{number}:{column}: reading {key}", display(self.path)))
+    }
+
+    fn at<T>(&self, entry: &Entry<'_, '_>, result: Result<T>) -> Result<T> {
+        result.map_err(|error| self.error(&entry.key, &entry.value.span(), error))
+    }
+
+    fn wrong_type<T>(&self, entry: &Entry<'_, '_>, wanted: &str) -> Result<T> {
+        let found = entry.value.get_ref().type_str();
+        self.at(entry, Err(Error::invalid(format!("expected {wanted}, found {}", type_name(found)))))
+    }
+
+    /// Takes a table apart, refusing unknown keys.
+    fn table<'t, 'i>(
+        &self,
+        table: &'t DeTable<'i>,
+        span: Range<usize>,
+        what: &str,
+        known: &[&str],
+    ) -> Result<Table<'t, 'i>> {
+        let mut entries = BTreeMap::new();
+        for (name, value) in table.iter() {
+            let text: &str = name.get_ref();
+            let key = format!("`{}`{}{what}", printable(text.as_bytes()), if what.is_empty() { "" } else { " of " });
+            if !known.contains(&text) {
+                let error = Error::invalid(format!("unknown key; the keys here are {}", quoted(known)));
+                return Err(self.error(&key, &name.span(), error));
+            }
+            entries.insert(text, Entry { key, value });
+        }
+        Ok(Table { what: what.to_string(), span, entries })
+    }
+
+    fn required<'t, 'i, 's>(&self, table: &'s Table<'t, 'i>, key: &str) -> Result<&'s Entry<'t, 'i>> {
+        table.entries.get(key).ok_or_else(|| {
+            let what = if table.what.is_empty() { "the file" } else { &table.what };
+            self.error(what, &table.span, Error::invalid(format!("the key `{key}` is missing")))
+        })
+    }
+
+    fn string<'v>(&self, entry: &'v Entry<'_, '_>) -> Result<&'v str> {
+        let text = match entry.value.get_ref().as_str() {
+            Some(text) => text,
+            None => return self.wrong_type(entry, "a string"),
+        };
+        match text {
+            "" => self.at(entry, Err(Error::invalid("the string is empty"))),
+            _ if text.contains('\0') => self.at(entry, Err(Error::invalid("the string has a NUL character"))),
+            _ => Ok(text),
+        }
+    }
+
+    /// Returns the entries of a list, or the one entry that stands in its place.
+    fn one_or_more<'v, 'i>(&self, entry: &Entry<'v, 'i>) -> Result<Vec<Entry<'v, 'i>>> {
+        let key = || entry.key.clone();
+        match entry.value.get_ref() {
+            DeValue::String(_) => Ok(vec![Entry { key: key(), value: entry.value }]),
+            DeValue::Array(array) if array.iter().next().is_none() => {
+                self.at(entry, Err(Error::invalid("the list is empty")))
+            }
+            DeValue::Array(array) => Ok(array.iter().map(|value| Entry { key: key(), value }).collect()),
+            _ => self.wrong_type(entry, "a string or a list of strings"),
+        }
+    }
+
+    fn document(&self, document: &DeTable<'_>, span: Range<usize>) -> Result<ImagesFile> {
+        let document = self.table(document, span.start..span.start, "", &["store", "image"])?;
+        let (store, driver) = match document.get("store") {
+            Some(entry) => self.store(entry)?,
+            None => (PathBuf::from(DEFAULT_STORE), Driver::Overlay),
+        };
+        let entry = self.required(&document, "image")?;
+        let Some(array) = entry.value.get_ref().as_array() else {
+            return self.wrong_type(entry, "[[image]] tables");
+        };
+        let mut names = BTreeMap::new();
+        let images = array
+            .iter()
+            .enumerate()
+            .map(|(n, value)| {
+                let what = format!("[[image]] {}", n + 1);
+                self.image(&Entry { key: what, value }, &mut names)
+            })
+            .collect::<Result<_>>()?;
+        Ok(ImagesFile { store, driver, images })
+    }
+
+    fn store(&self, entry: &Entry<'_, '_>) -> Result<(PathBuf, Driver)> {
+        let Some(table) = entry.value.get_ref().as_table() else {
+            return self.wrong_type(entry, "a table");
+        };
+        let table = self.table(table, entry.value.span(), "[store]", &["path", "driver"])?;
+        let path = match table.get("path") {
+            Some(entry) => self.at(entry, store_path(self.string(entry)?))?,
+            None => PathBuf::from(DEFAULT_STORE),
+        };
+        let driver = match table.get("driver") {
+            Some(entry) => self.at(entry, self.string(entry)?.parse())?,
+            None => Driver::Overlay,
+        };
+        Ok((path, driver))
+    }
+
+    /// Reads one image. `names` has all names so far, with the lines that they stand on.
+    fn image(&self, entry: &Entry<'_, '_>, names: &mut BTreeMap<Name, usize>) -> Result<EmbedImage> {
+        let Some(table) = entry.value.get_ref().as_table() else {
+            return self.wrong_type(entry, "a table");
+        };
+        let known = ["source", "name", "manifest-list", "platform"];
+        let table = self.table(table, entry.value.span(), &entry.key, &known)?;
+        let source = self.required(&table, "source")?;
+        let source = self.at(source, self.string(source)?.parse()).map(|source| self.relative(source))?;
+        let mut image = EmbedImage { source, names: Vec::new(), manifest_lists: Vec::new(), platforms: Vec::new() };
+        for entry in self.one_or_more(self.required(&table, "name")?)? {
+            let name = self.at(&entry, name(self.string(&entry)?))?;
+            let line = self.text[..entry.value.span().start].matches('\n').count() + 1;
+            if let Some(first) = names.insert(name.clone(), line) {
+                let error =
+                    Error::invalid(format!("the name {name} is given twice, on line {first} and on line {line}"));
+                return self.at(
+                    &entry,
+                    Err(error.hint("several platforms of one image are one [[image]] with a list as its `platform`")),
+                );
+            }
+            image.names.push(name);
+        }
+        for entry in table.get("manifest-list").map_or(Ok(Vec::new()), |entry| self.one_or_more(entry))? {
+            image.manifest_lists.push(self.below(Path::new(self.string(&entry)?)));
+        }
+        for entry in table.get("platform").map_or(Ok(Vec::new()), |entry| self.one_or_more(entry))? {
+            let platform: Platform = self.at(&entry, self.string(&entry)?.parse())?;
+            if image.platforms.contains(&platform) {
+                return self.at(&entry, Err(Error::invalid(format!("the platform {platform} is given twice"))));
+            }
+            image.platforms.push(platform);
+        }
+        Ok(image)
+    }
+
+    /// Returns a path that the file gives, with the file's directory before it if it is relative.
+    fn below(&self, path: &Path) -> PathBuf {
+        self.path.parent().unwrap_or(Path::new("")).join(path)
+    }
+
+    fn relative(&self, mut source: ImageReference) -> ImageReference {
+        match &mut source {
+            ImageReference::Dir(path) => *path = self.below(path),
+            ImageReference::Oci(layout) | ImageReference::OciArchive(layout) => layout.path = self.below(&layout.path),
+            ImageReference::DockerArchive(archive) => archive.path = self.below(&archive.path),
+            // Its grammar has absolute paths only.
+            ImageReference::Storage(_) => {}
+        }
+        source
+    }
+}
+
+fn quoted(names: &[&str]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// Returns a TOML type's name with its article.
+fn type_name(name: &str) -> String {
+    format!("{} {name}", if name.starts_with(['a', 'i']) { "an" } else { "a" })
+}
+
+fn store_path(text: &str) -> Result<PathBuf> {
+    let not = |why: &str| Err(Error::invalid(format!("`{}` {why}", printable(text.as_bytes()))));
+    if !text.starts_with('/') {
+        return not("is not an absolute path");
+    }
+    if text.split('/').any(|part| part == "..") {
+        return not("has a `..`");
+    }
+    let path: PathBuf = Path::new(text).components().collect();
+    if path == Path::new("/") {
+        return not("is the root itself");
+    }
+    Ok(path)
+}
+
+fn name(text: &str) -> Result<Name> {
+    let name = Name::parse_normalised(text)?.with_default_tag();
+    match name.digest() {
+        None => Ok(name),
+        Some(_) => Err(Error::invalid("a name to give must not have a digest")
+            .hint("an embedded image is found by its digests without being named so")),
+    }
+}
