@@ -2,8 +2,10 @@
 
 pub mod fields;
 pub mod go_json;
-pub mod names;
-pub mod records;
-pub mod state;
 pub mod location;
+pub mod names;
 pub mod reassemble;
+pub mod records;
+pub mod source;
+pub mod state;
+pub mod store;
