@@ -63,3 +63,7 @@ pub const ZSTD_WINDOW_LOG: u32 = 27;
 pub const XZ_MEMORY: u64 = 65 * MIB + MIB;
 /// The buffer that bytes travel in, between the steps of the pipeline.
 pub const CHUNK: usize = 256 << 10;
+/// The file `version` of a `dir:`: 33 bytes, with room for what may come.
+pub const DIR_VERSION: Limit = Limit { bytes: 4096, what: "version file" };
+/// The file `oci-layout`: 30 bytes, with room for what may come.
+pub const OCI_LAYOUT: Limit = Limit { bytes: 64 << 10, what: "oci-layout" };

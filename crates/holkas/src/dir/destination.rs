@@ -1,0 +1,247 @@
+//! Writing a `dir:`: the whole directory is made beside its place, and takes it in one step.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use super::{VERSION, VERSION_PREFIX, blob_name};
+use crate::error::{Context, Error, Result};
+use crate::fs::staging::{self, Staging};
+use crate::fs::{Dir, display};
+use crate::image::{
+    Capabilities, Image, ImageDestination, ImageWriter, Layer, LayerForm, LayerOrder, LayerReader, Stored, Support,
+    UntrustedSignature,
+};
+use crate::layout::blob;
+use crate::layout::place::Place;
+use crate::limits::DIR_VERSION;
+use crate::oci::{Digest, Index};
+use crate::verify::VerifiedBytes;
+
+/// A `dir:` to write to.
+#[derive(Debug)]
+pub struct DirDestination {
+    path: PathBuf,
+    target: Target,
+    /// Below `staging`: the directory that will be the image.
+    image: Dir,
+    staging: Staging,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+enum Target {
+    /// The staging directory is beside the place, and what it holds is renamed into it.
+    Beside(Place),
+    /// The place is a mount point or a root, which cannot be replaced: files are moved into it one by one.
+    Within(Dir),
+}
+
+#[derive(Debug, Default)]
+struct State {
+    blobs: BTreeSet<Digest>,
+    images: BTreeMap<Digest, Committed>,
+    index: Option<(VerifiedBytes, Vec<UntrustedSignature>)>,
+}
+
+#[derive(Debug)]
+struct Committed {
+    manifest: VerifiedBytes,
+    signatures: Vec<UntrustedSignature>,
+    /// Indexes through which the top index leads here, and perhaps the top index itself.
+    indexes: Vec<VerifiedBytes>,
+}
+
+const IMAGE: &str = "image";
+const OLD: &str = "old";
+
+impl DirDestination {
+    /// Prepares to write an image to `path`, whose parent must exist.
+    ///
+    /// An image that is there is replaced when the new one is published. Any other directory must be empty.
+    pub fn create(path: &Path) -> Result<Self> {
+        let frame = || format!("preparing dir:{}", display(path));
+        let existing = Dir::open_if_exists(path).context(frame)?;
+        let mut mode = 0o755;
+        let mut fixed = false;
+        if let Some(existing) = &existing {
+            refuse_foreign(existing).context(frame)?;
+            let metadata = std::fs::metadata(path).context(frame)?;
+            mode = metadata.mode() & 0o7777;
+            let real = std::fs::canonicalize(path).context(frame)?;
+            fixed = match real.parent() {
+                Some(parent) => std::fs::metadata(parent).context(frame)?.dev() != metadata.dev(),
+                None => true,
+            };
+        }
+        let (target, staging) = match existing {
+            Some(dir) if fixed => {
+                staging::sweep(&dir).context(frame)?;
+                let staging = Staging::create(&dir).context(frame)?;
+                (Target::Within(dir), staging)
+            }
+            _ => {
+                let place = Place::find(path)?;
+                let staging = Staging::create(&place.parent).context(frame)?;
+                (Target::Beside(place), staging)
+            }
+        };
+        let image = staging.dir().make(IMAGE, mode).context(frame)?;
+        Ok(Self { path: path.to_path_buf(), target, image, staging, state: Mutex::default() })
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().expect("no holder of this lock can panic")
+    }
+
+    /// Writes all that is known only when everything is there: manifests under their final names, signatures, version.
+    fn finish(&self) -> Result<()> {
+        let mut state = self.state();
+        let state = &mut *state;
+        let (top, signatures) = match (&state.index, state.images.len()) {
+            (Some((index, signatures)), _) => (index, signatures),
+            (None, 1) => {
+                let (_, only) = state.images.first_key_value().expect("there is one");
+                (&only.manifest, &only.signatures)
+            }
+            (None, 0) => return Err(Error::invalid("nothing was written")),
+            (None, n) => return Err(Error::refused(format!("a dir: holds one image, or one list of images; not {n} images"))),
+        };
+        blob::put_document(&self.image, "manifest.json", top)?;
+        put_signatures(&self.image, "", signatures)?;
+        for (digest, instance) in state.images.iter().filter(|_| state.index.is_some()) {
+            let name = blob_name(digest);
+            blob::put_document(&self.image, &format!("{name}.manifest.json"), &instance.manifest)?;
+            put_signatures(&self.image, &format!("{name}."), &instance.signatures)?;
+            for index in instance.indexes.iter().filter(|index| index.digest() != top.digest()) {
+                blob::put_document(&self.image, &format!("{}.manifest.json", blob_name(index.digest())), index)?;
+            }
+        }
+        blob::put_bytes(&self.image, "version", VERSION)?;
+        self.image.sync()
+    }
+}
+
+/// Refuses a directory with files that are no image: they are somebody's, and replacing would destroy them.
+fn refuse_foreign(dir: &Dir) -> Result<()> {
+    let entries = dir.entries()?;
+    // What a killed run left is no reason to refuse the next one.
+    if entries.iter().all(|name| name.as_bytes().starts_with(crate::fs::UNVERIFIED.as_bytes())) {
+        return Ok(());
+    }
+    match dir.read("version", DIR_VERSION) {
+        Ok(Some(version)) if version.starts_with(VERSION_PREFIX) => Ok(()),
+        _ => Err(Error::refused("not a containers image directory, don't want to overwrite important data")
+            .hint("choose a path that does not exist yet, or an empty directory")),
+    }
+}
+
+fn put_signatures(dir: &Dir, prefix: &str, signatures: &[UntrustedSignature]) -> Result<()> {
+    for (n, signature) in signatures.iter().enumerate() {
+        blob::put_bytes(dir, &format!("{prefix}signature-{}", n + 1), &signature.0)?;
+    }
+    Ok(())
+}
+
+impl ImageDestination for DirDestination {
+    fn name(&self) -> String {
+        format!("dir:{}", display(&self.path))
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            docker: Support::Native,
+            oci: Support::Native,
+            indexes: true,
+            artifacts: true,
+            signatures: true,
+            layers: LayerForm::Blob,
+            order: LayerOrder::Any,
+            manifests: true,
+        }
+    }
+
+    fn begin<'a>(&'a self, image: &'a Image) -> Result<Box<dyn ImageWriter + 'a>> {
+        let config = blob_name(image.config_bytes.digest());
+        blob::put_document(&self.image, &config, &image.config_bytes).context(|| format!("writing {}", self.name()))?;
+        Ok(Box::new(DirWriter { destination: self, image }))
+    }
+
+    fn put_index(&self, index: &Index, signatures: &[UntrustedSignature]) -> Result<()> {
+        match self.state().index.replace((index.raw().clone(), signatures.to_vec())) {
+            None => Ok(()),
+            Some(_) => Err(Error::refused("a dir: holds one list of images only")),
+        }
+    }
+
+    fn publish(self: Box<Self>) -> Result<()> {
+        let frame = || format!("publishing dir:{}", display(&self.path));
+        self.finish().context(frame)?;
+        let work = self.staging.dir();
+        match &self.target {
+            Target::Beside(place) => {
+                if place.parent.exists(&place.name)? {
+                    // Somebody may have put files there since we looked.
+                    refuse_foreign(&place.parent.sub(&place.name)?).context(frame)?;
+                    place.parent.rename(&place.name, work, OLD).context(frame)?;
+                    if let Err(error) = work.rename(IMAGE, &place.parent, &place.name) {
+                        work.rename(OLD, &place.parent, &place.name).context(frame)?;
+                        return Err(error).context(frame);
+                    }
+                } else {
+                    work.rename(IMAGE, &place.parent, &place.name).context(frame)?;
+                }
+                place.parent.sync().context(frame)
+            }
+            Target::Within(dir) => {
+                refuse_foreign(dir).context(frame)?;
+                for name in dir.entries()? {
+                    if !name.as_bytes().starts_with(crate::fs::UNVERIFIED.as_bytes()) {
+                        dir.remove_all(name.as_bytes()).context(frame)?;
+                    }
+                }
+                // The file without which there is no image comes last.
+                let (last, first): (Vec<_>, Vec<_>) =
+                    self.image.entries()?.into_iter().partition(|name| name.as_bytes() == b"manifest.json");
+                for name in first.into_iter().chain(last) {
+                    self.image.rename(name.as_bytes(), dir, name.as_bytes()).context(frame)?;
+                }
+                dir.sync().context(frame)
+            }
+        }
+    }
+}
+
+struct DirWriter<'a> {
+    destination: &'a DirDestination,
+    image: &'a Image,
+}
+
+impl ImageWriter for DirWriter<'_> {
+    fn reuse_layer(&self, layer: &Layer) -> Result<Option<Stored>> {
+        // Only what this run has verified and written itself.
+        let here = self.destination.state().blobs.contains(&layer.descriptor.digest);
+        Ok(here.then(|| Stored::trusted_from_destinations_own_record(layer)))
+    }
+
+    fn put_layer(&self, layer: &Layer, body: LayerReader) -> Result<Stored> {
+        let digest = layer.descriptor.digest;
+        let stored = blob::put_layer(&self.destination.image, &blob_name(&digest), layer, body)
+            .context(|| format!("writing layer {digest} to {}", self.destination.name()))?;
+        self.destination.state().blobs.insert(digest);
+        Ok(stored)
+    }
+
+    fn commit(self: Box<Self>, layers: Vec<Stored>) -> Result<()> {
+        blob::require_all(self.image, &layers)?;
+        let committed = Committed {
+            manifest: self.image.manifest.raw().clone(),
+            signatures: self.image.signatures.clone(),
+            indexes: self.image.indexes.iter().map(|index| index.raw().clone()).collect(),
+        };
+        self.destination.state().images.insert(*self.image.manifest.digest(), committed);
+        Ok(())
+    }
+}
