@@ -1,5 +1,6 @@
 //! containers-storage: the graph root that podman, CRI-O and buildah read.
 
+pub mod delete;
 pub mod fields;
 pub mod go_json;
 pub mod location;
