@@ -5,6 +5,7 @@
 
 pub mod at;
 pub mod lock;
+pub mod share;
 pub mod staging;
 
 use std::ffi::{OsStr, OsString};
