@@ -100,6 +100,11 @@ impl Dir {
         Self::open(path)
     }
 
+    /// Holds a directory that is already open; the path is for messages only.
+    pub(crate) fn from_fd(fd: OwnedFd, path: PathBuf) -> Self {
+        Self { fd, path }
+    }
+
     /// Returns the path that the directory was opened by, for messages.
     pub fn path(&self) -> &Path {
         &self.path

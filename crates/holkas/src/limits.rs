@@ -53,6 +53,8 @@ pub const LAYERS: usize = 500;
 pub const RUNNABLE_LAYERS: usize = 128;
 /// One PAX or GNU long-name header: Go's and GNU tar's own bound on special files.
 pub const TAR_EXTENSION: Limit = Limit { bytes: MIB, what: "extended tar header" };
+/// One JSON object of tar-split: in base64 up to three extended headers, or what follows the tar in one piece.
+pub const TAR_SPLIT_LINE: Limit = Limit { bytes: 16 * MIB, what: "object of the tar-split file" };
 /// One path inside a layer: the kernel's PATH_MAX, without which nothing could open it again.
 pub const PATH: usize = 4096;
 /// Entries of a docker-archive or oci-archive: three for each layer, with much room.

@@ -10,3 +10,4 @@ pub mod records;
 pub mod source;
 pub mod state;
 pub mod store;
+pub mod tar_split;

@@ -1,1 +1,183 @@
-//! To come.
+//! Layers become trees: the tar of a layer is written into a held directory, and nothing outside it is touched.
+//!
+//! The result is what skopeo and podman make of the same layer (`spec` in `docs/`): names are resolved as after
+//! chroot, so that `a -> /b` followed by `a/x` gives `b/x` below the directory, whatever is outside.
+//!
+//! What a store could not give back, or what would act on the mount instead of the tree, is refused: two entries of
+//! one name, `..`, sparse files, contents where there can be none, devices 0/0, and overlay's own attributes.
+
+mod header;
+mod parents;
+mod pax;
+mod tar;
+mod tree;
+
+use std::collections::{BTreeSet, HashSet};
+use std::hash::{BuildHasher, RandomState};
+use std::io::Read;
+
+use crate::error::{Context, Error, Result, printable};
+use crate::fs::Dir;
+use header::Kind;
+
+/// What a layer is made into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnDisk {
+    /// The diff directory of the overlay driver: whiteouts are devices 0/0, opaque directories bear
+    /// `trusted.overlay.opaque`, and the layer's own root entry is ignored.
+    Overlay,
+    /// A whole tree, on which the layers below were unpacked before: whiteouts remove.
+    Tree,
+}
+
+/// A moment: seconds since 1970, and nanoseconds after them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp {
+    /// Whole seconds, rounded down.
+    pub seconds: i64,
+    /// Nanoseconds after `seconds`, below 10^9.
+    pub nanos: u32,
+}
+
+/// How to unpack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnpackOptions {
+    /// What the layer is made into.
+    pub on_disk: OnDisk,
+    /// The time of what no entry gives a time: implied parents, whiteouts, the root.
+    pub clock: Timestamp,
+}
+
+/// What was found on the way.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Unpacked {
+    /// Owners of all entries but whiteouts.
+    pub uids: BTreeSet<u32>,
+    /// Groups of all entries but whiteouts.
+    pub gids: BTreeSet<u32>,
+    /// Number of entries.
+    pub entries: u64,
+}
+
+/// A piece of the tar. All pieces in order, entries left out, are the exact bytes of the tar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TarPiece<'a> {
+    /// Headers, padding, end blocks and what follows them, in pieces of any size.
+    Raw(&'a [u8]),
+    /// An entry whose header was just handed on: its name as in the tar, and how many bytes of contents follow.
+    Entry {
+        /// The name, not cleaned; long names applied.
+        name: &'a [u8],
+        /// The length of all `Content` that follows.
+        size: u64,
+    },
+    /// Contents of the entry, in pieces of any size.
+    Content(&'a [u8]),
+}
+
+/// Writes the entries of the tar `layer` into the directory `into`, and reads it to its end.
+///
+/// Every byte of the tar is handed to `split`, in order, so that the exact tar can be stored.
+/// Needs to be root, with all capabilities, for owners, devices and attributes.
+/// After an error `into` holds a part of the layer, and must be removed.
+///
+/// # Errors
+///
+/// `Invalid` and `Refused` where the layer is at fault, `Unsupported` where it has what cannot be stored,
+/// `Forbidden` where the operating system does not allow it, and what `layer` and `split` return.
+pub fn unpack(
+    layer: &mut dyn Read,
+    into: &Dir,
+    options: &UnpackOptions,
+    split: Option<&mut dyn FnMut(TarPiece<'_>) -> Result<()>>,
+) -> Result<Unpacked> {
+    let mut reader = tar::Reader::new(layer, split);
+    let mut tree = tree::Tree::new(into, *options)?;
+    let mut header = tar::Header::new();
+    let mut unpacked = Unpacked::default();
+    let mut seen = Names::default();
+    let mut path = Vec::new();
+    while reader.next(&mut header).context(|| after(&header, unpacked.entries))? {
+        let frame = || format!("unpacking `{}`", printable(&header.name));
+        unpacked.entries += 1;
+        clean(&header.name, &mut path).context(frame)?;
+        if !seen.insert(&path) {
+            let cause =
+                Error::invalid("two entries of the layer have this name, so no store could give the layer back");
+            return Err(cause.context(frame()));
+        }
+        if !base(&path).starts_with(WHITEOUT) {
+            unpacked.uids.insert(header.uid);
+            unpacked.gids.insert(header.gid);
+        }
+        if header.kind != Kind::Global {
+            tree.put(&header, &path, &mut reader).context(frame)?;
+        }
+    }
+    tree.finish()?;
+    Ok(unpacked)
+}
+
+const WHITEOUT: &[u8] = b".wh.";
+const OPAQUE: &[u8] = b".wh..wh..opq";
+
+fn after(header: &tar::Header, entries: u64) -> String {
+    match entries {
+        0 => "reading the first entry of the layer's tar".into(),
+        _ => format!("reading the layer's tar after entry {entries}, `{}`", printable(&header.name)),
+    }
+}
+
+/// Makes the name relative, without `.` and empty components; the root is the empty path.
+fn clean(name: &[u8], path: &mut Vec<u8>) -> Result<()> {
+    path.clear();
+    if name.contains(&0) {
+        return Err(Error::invalid("there is a NUL in the name"));
+    }
+    for component in name.split(|&byte| byte == b'/') {
+        match component {
+            b"" | b"." => {}
+            b".." => return Err(Error::refused("there is a `..` in the name")),
+            _ => {
+                if !path.is_empty() {
+                    path.push(b'/');
+                }
+                path.extend_from_slice(component);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Returns the last component of a clean path.
+fn base(path: &[u8]) -> &[u8] {
+    path.rsplit(|&byte| byte == b'/').next().unwrap_or_default()
+}
+
+/// Returns the clean path of the directory that a clean path is in.
+fn parent(path: &[u8]) -> &[u8] {
+    path.iter().rposition(|&byte| byte == b'/').map_or(b"", |slash| &path[..slash])
+}
+
+/// A set of paths that keeps 16 bytes of each, so that a layer of many long names cannot fill the memory.
+///
+/// The hashes are keyed by chance, so nobody can aim at a collision, and 128 bits meet by none.
+#[derive(Debug, Default)]
+struct Names {
+    set: HashSet<u128>,
+    keys: (RandomState, RandomState),
+}
+
+impl Names {
+    fn fingerprint(&self, path: &[u8]) -> u128 {
+        u128::from(self.keys.0.hash_one(path)) << 64 | u128::from(self.keys.1.hash_one(path))
+    }
+
+    fn insert(&mut self, path: &[u8]) -> bool {
+        self.set.insert(self.fingerprint(path))
+    }
+
+    fn contains(&self, path: &[u8]) -> bool {
+        self.set.contains(&self.fingerprint(path))
+    }
+}

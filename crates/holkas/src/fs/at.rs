@@ -1,2 +1,129 @@
 //! One path syscall each, relative to an open directory, for names of a single component.
+//!
+//! The kernel does not follow the last component in any of them; what leads to the directory was
+//! resolved when it was opened. They give the bare `Errno`, since callers decide by it.
 
+use std::fmt::Write as _;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::io::Errno;
+
+use super::path_of;
+
+/// How often a resolution is tried again that the kernel gave up because of a rename elsewhere.
+const ATTEMPTS: usize = 1000;
+
+/// Opens a directory by a path in which `root` is `/`: absolute symlinks and `..` stay below, as after chroot.
+///
+/// The descriptor is for further `at` calls only (`O_PATH`).
+pub fn open_in_root(root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
+    let path = if path.is_empty() { b"." } else { path };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let mut result = Err(Errno::AGAIN);
+    for _ in 0..ATTEMPTS {
+        result = rustix::fs::openat2(root, path_of(path), flags, Mode::empty(), resolve);
+        if !matches!(result, Err(Errno::AGAIN)) {
+            break;
+        }
+    }
+    result
+}
+
+/// Opens a directory that is no symlink, for reading and for changing its attributes.
+pub fn open_dir(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(dir, path_of(name), flags, Mode::empty())
+}
+
+/// Makes a regular file, which must not exist in any form, for writing, mode 0600 less the umask.
+pub fn create_file(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(dir, path_of(name), flags, Mode::from_raw_mode(0o600))
+}
+
+/// Makes a directory, mode 0700 less the umask.
+pub fn make_dir(dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+    rustix::fs::mkdirat(dir, path_of(name), Mode::from_raw_mode(0o700))
+}
+
+/// Makes a symlink.
+pub fn make_symlink(target: &[u8], dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+    rustix::fs::symlinkat(path_of(target), dir, path_of(name))
+}
+
+/// Gives what `from` names (itself, if it is a symlink) a second name.
+pub fn make_hard_link(from_dir: BorrowedFd<'_>, from: &[u8], dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+    rustix::fs::linkat(from_dir, path_of(from), dir, path_of(name), AtFlags::empty())
+}
+
+/// Makes a device or a FIFO, without any permission.
+pub fn make_node(dir: BorrowedFd<'_>, name: &[u8], kind: FileType, device: (u32, u32)) -> Result<(), Errno> {
+    rustix::fs::mknodat(dir, path_of(name), kind, Mode::empty(), rustix::fs::makedev(device.0, device.1))
+}
+
+/// Removes a name that is not a directory's.
+pub fn remove_file(dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+    rustix::fs::unlinkat(dir, path_of(name), AtFlags::empty())
+}
+
+/// Returns what is known of a name; `None` if nothing has it.
+pub fn stat(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Option<Stat>, Errno> {
+    match rustix::fs::statat(dir, path_of(name), AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Sets owner and group.
+pub fn chown(dir: BorrowedFd<'_>, name: &[u8], uid: u32, gid: u32) -> Result<(), Errno> {
+    let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+    rustix::fs::chownat(dir, path_of(name), uid, gid, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+/// Sets the mode of what is known not to be a symlink: this one call would follow it.
+pub fn chmod(dir: BorrowedFd<'_>, name: &[u8], mode: u32) -> Result<(), Errno> {
+    rustix::fs::chmodat(dir, path_of(name), Mode::from_raw_mode(mode), AtFlags::empty())
+}
+
+/// Sets the times.
+pub fn set_times(dir: BorrowedFd<'_>, name: &[u8], times: &Timestamps) -> Result<(), Errno> {
+    rustix::fs::utimensat(dir, path_of(name), times, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+/// Sets an extended attribute, also of what cannot be opened (symlinks, devices).
+pub fn set_xattr(dir: BorrowedFd<'_>, name: &[u8], key: &[u8], value: &[u8]) -> Result<(), Errno> {
+    // There is no setxattrat before Linux 6.13; procfs names the directory that is held, whatever its path is now.
+    let mut prefix = String::with_capacity(32);
+    write!(prefix, "/proc/self/fd/{}/", dir.as_raw_fd()).expect("a String takes all");
+    let path = [prefix.as_bytes(), name].concat();
+    rustix::fs::lsetxattr(path_of(&path), path_of(key), value, XattrFlags::empty())
+}
+
+/// Sets owner and group of an open file.
+pub fn fd_chown(fd: impl AsFd, uid: u32, gid: u32) -> Result<(), Errno> {
+    rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+}
+
+/// Sets the mode of an open file.
+pub fn fd_chmod(fd: impl AsFd, mode: u32) -> Result<(), Errno> {
+    rustix::fs::fchmod(fd, Mode::from_raw_mode(mode))
+}
+
+/// Sets the times of an open file.
+pub fn fd_set_times(fd: impl AsFd, times: &Timestamps) -> Result<(), Errno> {
+    rustix::fs::futimens(fd, times)
+}
+
+/// Sets an extended attribute of an open file.
+pub fn fd_set_xattr(fd: impl AsFd, key: &[u8], value: &[u8]) -> Result<(), Errno> {
+    rustix::fs::fsetxattr(fd, path_of(key), value, XattrFlags::empty())
+}
+
+/// Returns times for the calls above, each as seconds and nanoseconds.
+pub fn times(access: (i64, u32), modification: (i64, u32)) -> Timestamps {
+    let time = |(seconds, nanos): (i64, u32)| Timespec { tv_sec: seconds, tv_nsec: i64::from(nanos) };
+    Timestamps { last_access: time(access), last_modification: time(modification) }
+}

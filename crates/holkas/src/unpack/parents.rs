@@ -1,0 +1,123 @@
+//! The directories that entries go into: resolved as after chroot, made where missing, and kept open.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::Stat;
+use rustix::io::Errno;
+
+use super::{base, parent};
+use crate::fs::at;
+
+/// How many are kept open: layers come sorted, so a few branches are enough, and descriptors are scarce.
+const OPEN: usize = 32;
+
+/// The open directories.
+pub(super) struct Parents<'d> {
+    root: BorrowedFd<'d>,
+    open: Vec<(Vec<u8>, OwnedFd)>,
+    /// Which of `open` was used last, and which is next to go.
+    last: usize,
+    next: usize,
+    /// New files get group 0 everywhere: no directory was seen that hands its own group down.
+    plain_groups: bool,
+}
+
+/// A directory that was just opened for the first time, or anew.
+pub(super) enum Found<'p> {
+    /// Nothing new.
+    Known,
+    /// It existed.
+    Opened,
+    /// It was missing: it and perhaps parents of it were made, the outermost given here.
+    Made(&'p [u8]),
+}
+
+impl<'d> Parents<'d> {
+    pub(super) fn new(root: BorrowedFd<'d>) -> Result<Self, Errno> {
+        let mut parents = Self { root, open: Vec::new(), last: 0, next: 0, plain_groups: true };
+        parents.look(&rustix::fs::fstat(root)?);
+        Ok(parents)
+    }
+
+    /// Returns whether what root makes anywhere here belongs to group 0 from the start.
+    pub(super) fn plain_groups(&self) -> bool {
+        self.plain_groups
+    }
+
+    /// Notes that a directory hands its group down, or may do so on some mounts.
+    pub(super) fn look(&mut self, stat: &Stat) {
+        self.note(stat.st_gid, stat.st_mode);
+    }
+
+    /// As `look`, for attributes that are about to be set.
+    pub(super) fn note(&mut self, gid: u32, mode: u32) {
+        self.plain_groups &= gid == 0 && mode & 0o2000 == 0;
+    }
+
+    /// Opens the directory with this clean path, making what is missing.
+    ///
+    /// The last component may not be a dangling symlink, as for `mkdir -p`.
+    pub(super) fn open<'p>(&mut self, path: &'p [u8]) -> Result<Found<'p>, Errno> {
+        if self.known(path) {
+            return Ok(Found::Known);
+        }
+        match at::open_in_root(self.root, path) {
+            Ok(fd) => {
+                self.look(&rustix::fs::fstat(&fd)?);
+                self.keep(path, fd);
+                Ok(Found::Opened)
+            }
+            Err(Errno::NOENT) if !path.is_empty() => {
+                let above = parent(path);
+                let outermost = match self.open(above)? {
+                    Found::Made(outermost) => outermost,
+                    Found::Known | Found::Opened => path,
+                };
+                at::make_dir(self.fd(), base(path))?;
+                let fd = at::open_dir(self.fd(), base(path))?;
+                at::fd_chown(&fd, 0, 0)?;
+                at::fd_chmod(&fd, 0o755)?;
+                self.keep(path, fd);
+                Ok(Found::Made(outermost))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns whether the directory is open, and makes it the one that `fd` gives.
+    fn known(&mut self, path: &[u8]) -> bool {
+        if self.open.get(self.last).is_some_and(|(open, _)| open == path) {
+            return true;
+        }
+        match self.open.iter().position(|(open, _)| open == path) {
+            Some(index) => self.last = index,
+            None => return false,
+        }
+        true
+    }
+
+    /// Keeps a directory open, which becomes the one that `fd` gives.
+    pub(super) fn keep(&mut self, path: &[u8], fd: OwnedFd) {
+        if self.open.len() < OPEN {
+            self.last = self.open.len();
+            self.open.push((path.to_vec(), fd));
+            return;
+        }
+        (self.last, self.next) = (self.next, (self.next + 1) % OPEN);
+        let (open, old) = &mut self.open[self.last];
+        open.clear();
+        open.extend_from_slice(path);
+        *old = fd;
+    }
+
+    /// Returns the directory that was opened or kept last.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.open[self.last].1.as_fd()
+    }
+
+    /// Closes all: something was removed, by which paths may now lead elsewhere.
+    pub(super) fn forget(&mut self) {
+        self.open.clear();
+        (self.last, self.next) = (0, 0);
+    }
+}

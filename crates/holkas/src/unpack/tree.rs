@@ -1,0 +1,434 @@
+//! Entries become files: contents, links, devices, whiteouts, and their attributes.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{FileType, Timestamps};
+use rustix::io::Errno;
+
+use super::header::Kind;
+use super::parents::{Found, Parents};
+use super::tar::{Header, Reader};
+use super::{Names, OPAQUE, OnDisk, Timestamp, UnpackOptions, WHITEOUT, base, clean, parent};
+use crate::error::{Context, Error, ErrorKind, Result, printable};
+use crate::fs::{Dir, at};
+
+/// Where a layer goes.
+pub(super) struct Tree<'d> {
+    into: &'d Dir,
+    options: UnpackOptions,
+    parents: Parents<'d>,
+    /// What we make belongs to 0:0 from the start, unless a directory hands its group down.
+    root: bool,
+    /// Times of directories, set when nothing is written into them any more; the last one wins.
+    times: Vec<(Vec<u8>, Timestamps)>,
+    /// Tree only: all that came from this layer, and what leads there; an opaque mark spares it.
+    ours: Names,
+    target: Vec<u8>,
+}
+
+/// Whether something exists under the name where an entry shall go.
+enum Old {
+    Nothing,
+    Directory,
+    /// A regular file: no path leads through it.
+    File,
+    Other,
+}
+
+impl<'d> Tree<'d> {
+    pub(super) fn new(into: &'d Dir, options: UnpackOptions) -> Result<Self> {
+        let parents = Parents::new(into.as_fd()).map_err(Error::from)?;
+        let root = rustix::process::geteuid().is_root() && rustix::process::getegid().is_root();
+        let mut tree =
+            Self { into, options, parents, root, times: Vec::new(), ours: Names::default(), target: Vec::new() };
+        if options.on_disk == OnDisk::Overlay {
+            tree.at_clock(b"");
+        }
+        Ok(tree)
+    }
+
+    /// Writes one entry.
+    pub(super) fn put(&mut self, header: &Header, path: &[u8], reader: &mut Reader<'_, '_>) -> Result<()> {
+        for (key, _) in &header.xattrs {
+            // They act on the mount: hide what is below, or show what is elsewhere.
+            if key.starts_with(b"trusted.overlay.") || key.starts_with(b"user.overlay.") {
+                return Err(Error::refused(format!("the layer sets overlay's own attribute `{}`", printable(key))));
+            }
+        }
+        if path.is_empty() {
+            return self.put_root(header);
+        }
+        if self.options.on_disk == OnDisk::Tree && path.starts_with(b".wh..wh.") && path != OPAQUE {
+            // What AUFS keeps of itself; skopeo passes over it too.
+            return Ok(());
+        }
+        if base(path).starts_with(WHITEOUT) {
+            return self.put_whiteout(header, path);
+        }
+        self.open_parent(path).map_err(allowed)?;
+        if self.options.on_disk == OnDisk::Tree {
+            self.remember(path);
+        }
+        match header.kind {
+            Kind::Regular => self.put_file(header, path, reader),
+            Kind::Directory => self.put_dir(header, path),
+            Kind::HardLink => self.put_hard_link(header, path),
+            Kind::Symlink | Kind::CharacterDevice | Kind::BlockDevice | Kind::Fifo => self.put_node(header, path),
+            Kind::Global | Kind::Pax | Kind::LongName | Kind::LongLink => {
+                unreachable!("the reader keeps extended headers, and the caller global ones")
+            }
+        }
+    }
+
+    /// Sets the times of all directories, in the order of the tar, the entries' own after those of the clock.
+    pub(super) fn finish(self) -> Result<()> {
+        for (path, times) in self.times {
+            let result = if path.is_empty() {
+                at::fd_set_times(self.into, &times)
+            } else {
+                match at::open_in_root(self.into.as_fd(), parent(&path)) {
+                    Ok(dir) => at::set_times(dir.as_fd(), base(&path), &times),
+                    Err(error) => Err(error),
+                }
+            };
+            match result {
+                // Removed again by a whiteout, or replaced.
+                Ok(()) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+                Err(error) => return Err(error).context(|| format!("setting the times of `{}`", printable(&path))),
+            }
+        }
+        Ok(())
+    }
+
+    fn put_root(&mut self, header: &Header) -> Result<()> {
+        if header.kind != Kind::Directory {
+            return Err(Error::refused("the root of the layer is not a directory"));
+        }
+        if self.options.on_disk == OnDisk::Overlay {
+            return Ok(());
+        }
+        self.ours.insert(b"");
+        self.parents.note(header.gid, header.mode);
+        at::fd_chown(self.into, header.uid, header.gid).map_err(allowed)?;
+        at::fd_chmod(self.into, header.mode).map_err(allowed)?;
+        self.times.push((Vec::new(), times(header)));
+        set_xattrs(header, |key, value| at::fd_set_xattr(self.into, key, value))
+    }
+
+    fn put_file(&mut self, header: &Header, path: &[u8], reader: &mut Reader<'_, '_>) -> Result<()> {
+        if header.name.ends_with(b"/") {
+            return Err(Error::invalid("a regular file whose name ends in `/`"));
+        }
+        let fd = self.make(path, |dir, name| at::create_file(dir, name))?;
+        let mut file = File::from(fd);
+        reader.content(|piece| file.write_all(piece).map_err(Error::from))?;
+        let fd = OwnedFd::from(file);
+        if !self.owned_from_start(header) {
+            at::fd_chown(&fd, header.uid, header.gid).map_err(allowed)?;
+        }
+        at::fd_chmod(&fd, header.mode).map_err(allowed)?;
+        at::fd_set_times(&fd, &times(header)).map_err(allowed)?;
+        set_xattrs(header, |key, value| at::fd_set_xattr(&fd, key, value))
+    }
+
+    fn put_dir(&mut self, header: &Header, path: &[u8]) -> Result<()> {
+        let name = base(path);
+        let made = match at::make_dir(self.parents.fd(), name) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => match self.old(path)? {
+                Old::Directory => false,
+                Old::Nothing | Old::File | Old::Other => {
+                    self.remove(path)?;
+                    at::make_dir(self.parents.fd(), name).map_err(allowed)?;
+                    true
+                }
+            },
+            Err(error) => return Err(allowed(error)),
+        };
+        let fd = at::open_dir(self.parents.fd(), name).map_err(allowed)?;
+        if !made || !self.owned_from_start(header) {
+            at::fd_chown(&fd, header.uid, header.gid).map_err(allowed)?;
+        }
+        at::fd_chmod(&fd, header.mode).map_err(allowed)?;
+        set_xattrs(header, |key, value| at::fd_set_xattr(&fd, key, value))?;
+        self.parents.note(header.gid, header.mode);
+        self.times.push((path.to_vec(), times(header)));
+        if made {
+            // What comes next is most likely in it.
+            self.parents.keep(path, fd);
+        }
+        Ok(())
+    }
+
+    fn put_hard_link(&mut self, header: &Header, path: &[u8]) -> Result<()> {
+        let mut target = std::mem::take(&mut self.target);
+        clean(&header.link, &mut target).context(|| link_frame(header))?;
+        let result = self.link(header, path, &target);
+        self.target = target;
+        result
+    }
+
+    fn link(&mut self, header: &Header, path: &[u8], target: &[u8]) -> Result<()> {
+        let missing = |error| match error {
+            Errno::NOENT | Errno::NOTDIR => Error::invalid("the target is not in the layer before it"),
+            Errno::PERM | Errno::ISDIR => Error::invalid("the target cannot have another name"),
+            error => error.into(),
+        };
+        if target.is_empty() || target == path {
+            return Err(missing(Errno::NOENT).context(link_frame(header)));
+        }
+        let from =
+            at::open_in_root(self.into.as_fd(), parent(target)).map_err(missing).context(|| link_frame(header))?;
+        let mut result = at::make_hard_link(from.as_fd(), base(target), self.parents.fd(), base(path));
+        if matches!(result, Err(Errno::EXIST)) {
+            self.remove(path)?;
+            result = at::make_hard_link(from.as_fd(), base(target), self.parents.fd(), base(path));
+        }
+        result.map_err(missing).context(|| link_frame(header))?;
+        // The link's own header counts for the file, as with skopeo; but a symlink keeps its time.
+        let (dir, name) = (self.parents.fd(), base(path));
+        let symlink = at::stat(dir, name)
+            .map_err(Error::from)?
+            .is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink);
+        at::chown(dir, name, header.uid, header.gid).map_err(allowed)?;
+        if !symlink {
+            at::chmod(dir, name, header.mode).map_err(allowed)?;
+            at::set_times(dir, name, &times(header)).map_err(allowed)?;
+        }
+        set_xattrs(header, |key, value| at::set_xattr(dir, name, key, value))
+    }
+
+    /// Makes what is never opened: symlinks, devices, FIFOs.
+    fn put_node(&mut self, header: &Header, path: &[u8]) -> Result<()> {
+        let kind = match header.kind {
+            Kind::CharacterDevice => FileType::CharacterDevice,
+            Kind::BlockDevice => FileType::BlockDevice,
+            Kind::Fifo => FileType::Fifo,
+            _ => FileType::Symlink,
+        };
+        if kind == FileType::CharacterDevice && header.device == (0, 0) {
+            return Err(Error::refused("a character device 0/0, which overlay takes for a whiteout"));
+        }
+        if kind == FileType::Symlink {
+            if header.link.is_empty() {
+                return Err(Error::invalid("a symlink without a target"));
+            }
+            self.make(path, |dir, name| at::make_symlink(&header.link, dir, name))?;
+        } else {
+            self.make(path, |dir, name| at::make_node(dir, name, kind, header.device))?;
+        }
+        let (dir, name) = (self.parents.fd(), base(path));
+        if !self.owned_from_start(header) {
+            at::chown(dir, name, header.uid, header.gid).map_err(allowed)?;
+        }
+        if kind == FileType::Symlink {
+            at::set_times(dir, name, &raw_times(header)).map_err(allowed)?;
+        } else {
+            at::chmod(dir, name, header.mode).map_err(allowed)?;
+            at::set_times(dir, name, &times(header)).map_err(allowed)?;
+        }
+        set_xattrs(header, |key, value| at::set_xattr(dir, name, key, value))
+    }
+
+    fn put_whiteout(&mut self, header: &Header, path: &[u8]) -> Result<()> {
+        let hidden = &base(path)[WHITEOUT.len()..];
+        if header.size > 0 {
+            return Err(Error::invalid("a whiteout with contents"));
+        }
+        if matches!(hidden, b"" | b"." | b"..") {
+            return Err(Error::invalid("a whiteout of nothing that can be named"));
+        }
+        match self.open_parent(path) {
+            Ok(()) => {}
+            // The directory was itself removed: `rm -rf` of a tree is written so by some.
+            Err(Errno::NOTDIR) => return Ok(()),
+            Err(error) => return Err(allowed(error)),
+        }
+        match (self.options.on_disk, base(path) == OPAQUE) {
+            (OnDisk::Overlay, true) => {
+                let fd = at::open_dir(self.parents.fd(), b".").map_err(allowed)?;
+                at::fd_set_xattr(&fd, b"trusted.overlay.opaque", b"y").map_err(|error| match error {
+                    Errno::OPNOTSUPP => Error::unsupported("this file system cannot hold `trusted.overlay.opaque`"),
+                    error => allowed(error),
+                })
+            }
+            (OnDisk::Overlay, false) => {
+                let dir = self.parents.fd();
+                at::make_node(dir, hidden, FileType::CharacterDevice, (0, 0)).map_err(|error| match error {
+                    Errno::EXIST => Error::invalid("the layer both adds this and removes it"),
+                    error => allowed(error),
+                })?;
+                let clock = self.clock();
+                at::chown(dir, hidden, header.uid, header.gid).map_err(allowed)?;
+                at::set_times(dir, hidden, &clock).map_err(allowed)
+            }
+            (OnDisk::Tree, true) => {
+                let dir = open_held(self.into, parent(path))?;
+                self.parents.forget();
+                self.spare(&dir, parent(path))
+            }
+            (OnDisk::Tree, false) => {
+                let dir = open_held(self.into, parent(path))?;
+                self.parents.forget();
+                dir.remove_all(hidden)
+            }
+        }
+    }
+
+    /// Removes what is below `dir` and did not come from this layer.
+    fn spare(&self, dir: &Dir, path: &[u8]) -> Result<()> {
+        for name in dir.entries()? {
+            let name = name.as_encoded_bytes();
+            let below = if path.is_empty() { name.to_vec() } else { [path, b"/", name].concat() };
+            if !self.ours.contains(&below) {
+                dir.remove_all(name)?;
+                continue;
+            }
+            let stat = at::stat(dir.as_fd(), name).map_err(Error::from)?;
+            if stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory) {
+                self.spare(&dir.sub(name)?, &below)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes that the path, and what leads there, is of this layer.
+    fn remember(&mut self, mut path: &[u8]) {
+        while !path.is_empty() && self.ours.insert(path) {
+            path = parent(path);
+        }
+    }
+
+    /// Opens the directory that the path is in, which `self.parents.fd()` then gives.
+    fn open_parent(&mut self, path: &[u8]) -> Result<(), Errno> {
+        let above = parent(path);
+        match self.parents.open(above)? {
+            Found::Known => {}
+            Found::Made(outermost) => {
+                let mut made = above;
+                let mut all = vec![made];
+                while made != outermost {
+                    made = parent(made);
+                    all.push(made);
+                }
+                for made in all.into_iter().rev() {
+                    self.at_clock(made);
+                }
+                self.touch(parent(outermost));
+            }
+            Found::Opened => self.touch(above),
+        }
+        Ok(())
+    }
+
+    /// Notes that a directory of the tree below changes, which gives it the time of the clock unless an entry says else.
+    fn touch(&mut self, path: &[u8]) {
+        if self.options.on_disk == OnDisk::Tree && !self.ours.contains(path) {
+            self.at_clock(path);
+        }
+    }
+
+    fn at_clock(&mut self, path: &[u8]) {
+        self.times.push((path.to_vec(), self.clock()));
+    }
+
+    fn clock(&self) -> Timestamps {
+        let clock = (self.options.clock.seconds, self.options.clock.nanos);
+        at::times(clock, clock)
+    }
+
+    fn owned_from_start(&self, header: &Header) -> bool {
+        self.root && self.parents.plain_groups() && (header.uid, header.gid) == (0, 0)
+    }
+
+    /// Makes something that must not exist, having removed what has its name.
+    fn make<T>(
+        &mut self,
+        path: &[u8],
+        make: impl Fn(std::os::fd::BorrowedFd<'_>, &[u8]) -> Result<T, Errno>,
+    ) -> Result<T> {
+        let mut result = make(self.parents.fd(), base(path));
+        if matches!(result, Err(Errno::EXIST)) {
+            self.remove(path)?;
+            result = make(self.parents.fd(), base(path));
+        }
+        result.map_err(allowed)
+    }
+
+    fn old(&self, path: &[u8]) -> Result<Old> {
+        let stat = at::stat(self.parents.fd(), base(path)).map_err(allowed)?;
+        Ok(match stat.map(|stat| FileType::from_raw_mode(stat.st_mode)) {
+            None => Old::Nothing,
+            Some(FileType::Directory) => Old::Directory,
+            Some(FileType::RegularFile) => Old::File,
+            Some(_) => Old::Other,
+        })
+    }
+
+    /// Removes what is at the path; the parent is open before and after.
+    fn remove(&mut self, path: &[u8]) -> Result<()> {
+        if matches!(self.old(path)?, Old::File) {
+            return at::remove_file(self.parents.fd(), base(path)).map_err(allowed);
+        }
+        open_held(self.into, parent(path))?.remove_all(base(path))?;
+        self.parents.forget();
+        self.open_parent(path).map_err(allowed)
+    }
+}
+
+/// Opens a directory below as after chroot, for the calls of [`Dir`].
+fn open_held(into: &Dir, path: &[u8]) -> Result<Dir> {
+    let dir = at::open_in_root(into.as_fd(), path).map_err(allowed)?;
+    let dir = at::open_dir(dir.as_fd(), b".").map_err(allowed)?;
+    Ok(Dir::from_fd(dir, into.path_of(path)))
+}
+
+fn link_frame(header: &Header) -> String {
+    format!("making it a hard link to `{}`", printable(&header.link))
+}
+
+/// Says what is wanting where the operating system does not allow it.
+fn allowed(errno: Errno) -> Error {
+    match errno {
+        Errno::PERM | Errno::ACCESS => Error::new(ErrorKind::Forbidden, "the operating system does not allow it")
+            .hint("layers keep owners, devices and attributes, so unpacking needs root with all its capabilities"),
+        Errno::NOTDIR => Error::invalid("something on the way to it is not a directory"),
+        Errno::LOOP => Error::invalid("too many symlinks on the way to it"),
+        Errno::NAMETOOLONG => Error::invalid("the name is too long for the file system"),
+        errno => errno.into(),
+    }
+}
+
+/// Sets the attributes of the entry. A label is for the machine that runs it to say, not for the image.
+fn set_xattrs(header: &Header, set: impl Fn(&[u8], &[u8]) -> Result<(), Errno>) -> Result<()> {
+    for (key, value) in header.xattrs.iter().filter(|(key, _)| key != b"security.selinux") {
+        match set(key, value) {
+            Ok(()) | Err(Errno::OPNOTSUPP) => {}
+            Err(Errno::PERM) if key.starts_with(b"user.") => {
+                let cause = "only regular files and directories can have attributes of users";
+                return Err(Error::unsupported(cause).context(format!("setting attribute `{}`", printable(key))));
+            }
+            Err(error) => return Err(allowed(error)).context(|| format!("setting attribute `{}`", printable(key))),
+        }
+    }
+    Ok(())
+}
+
+/// The latest time that fits into 64 bits of nanoseconds, as containers/storage has it.
+const LAST_SECOND: i64 = i64::MAX / 1_000_000_000;
+
+fn times(header: &Header) -> Timestamps {
+    // Times before 1970 and after 2262 become 1970: so does containers/storage (pkg/system/chtimes.go).
+    let sane = |time: Timestamp| match time.seconds {
+        0..=LAST_SECOND => (time.seconds, time.nanos),
+        _ => (0, 0),
+    };
+    at::times(sane(header.atime.map_or(header.mtime, |atime| atime.max(header.mtime))), sane(header.mtime))
+}
+
+fn raw_times(header: &Header) -> Timestamps {
+    let raw = |time: Timestamp| (time.seconds, time.nanos);
+    at::times(raw(header.atime.map_or(header.mtime, |atime| atime.max(header.mtime))), raw(header.mtime))
+}
