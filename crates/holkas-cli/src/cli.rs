@@ -1,5 +1,6 @@
 //! What was typed: the commands and their flags. Where skopeo has a flag, it has skopeo's name and meaning.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -121,10 +122,10 @@ pub(crate) struct Embed {
 pub(crate) struct Copy {
     /// The image, as transport:reference
     #[arg(value_name = "SOURCE")]
-    pub(crate) source: String,
+    pub(crate) source: OsString,
     /// Where to, as transport:reference
     #[arg(value_name = "DESTINATION")]
-    pub(crate) destination: String,
+    pub(crate) destination: OsString,
     /// Copy all images of a manifest list; the same as --multi-arch=all
     #[arg(short, long, conflicts_with = "multi_arch")]
     pub(crate) all: bool,
@@ -196,7 +197,7 @@ pub(crate) enum MultiArch {
 pub(crate) struct Inspect {
     /// The image, as transport:reference
     #[arg(value_name = "IMAGE")]
-    pub(crate) image: String,
+    pub(crate) image: OsString,
     /// Print the manifest (with --config: the config) byte for byte
     #[arg(long)]
     pub(crate) raw: bool,
@@ -222,7 +223,7 @@ pub(crate) struct Inspect {
 pub(crate) struct Delete {
     /// The image, as containers-storage:… or oci:PATH:REF
     #[arg(value_name = "IMAGE")]
-    pub(crate) image: String,
+    pub(crate) image: OsString,
     /// The shared blob directory of an oci: image, whose blobs are left alone
     #[arg(long, value_name = "DIR")]
     pub(crate) shared_blob_dir: Option<PathBuf>,

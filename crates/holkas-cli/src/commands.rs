@@ -1,9 +1,13 @@
 //! The commands: typed arguments, one call into the library, printed results. One file each.
 
 mod completion;
+mod delete;
 mod is_manifest_list;
+mod lists;
 mod man;
 mod manifest_digest;
+mod merge_manifest;
+mod resolve_input;
 
 use std::io::Read;
 use std::path::Path;
@@ -11,16 +15,83 @@ use std::path::Path;
 use holkas::error::{Context, Error, ErrorKind, Result};
 use holkas::fs::{display, read_file};
 use holkas::limits::Limit;
+use holkas::oci::Platform;
+use holkas::open::Rooms;
+use holkas::policy::Policy;
 use holkas::progress::Cancel;
+use holkas::storage::location::StorageConf;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, Global};
+use crate::environment;
+
+/// The time of what no image gives a time, if nobody says otherwise: the same in every run.
+const UNKNOWN_TIME: i64 = 0;
+
+/// What a command stands in: the global flags, and what the environment says where they are silent.
+struct Setting<'a> {
+    global: &'a Global,
+    cancel: &'a Cancel,
+}
+
+impl Setting<'_> {
+    /// Returns the policy that decides which images may come in.
+    fn policy(&self) -> Result<Policy> {
+        if self.global.insecure_policy {
+            return Ok(Policy::accept_anything());
+        }
+        let file = environment::policy_file(self.global.policy.as_deref())?;
+        Policy::parse(&file.bytes, &display(&file.path))
+    }
+
+    /// Returns what opening rooms needs beside a reference.
+    ///
+    /// `platform` is the command's own wish, before the global ones.
+    fn rooms(&self, platform: Option<&Platform>) -> Result<Rooms> {
+        let conf = environment::storage_conf()?
+            .map(|file| StorageConf::parse(&file.bytes, &display(&file.path)))
+            .transpose()?;
+        let from_environment = match environment::storage_driver() {
+            Some(driver) => Some(driver.parse().context(|| "reading the environment variable STORAGE_DRIVER")?),
+            None => None,
+        };
+        let storage_conf = match (conf, from_environment) {
+            (conf, None) => conf,
+            (conf, driver) => Some(StorageConf { driver, ..conf.unwrap_or_default() }),
+        };
+        let clock = environment::source_date_epoch()?.unwrap_or(UNKNOWN_TIME);
+        Ok(Rooms { storage_conf, platform: self.platform(platform)?, clock, ..Rooms::default() })
+    }
+
+    /// Returns the wanted platform: the command's own, or the host's with what the global flags override.
+    fn platform(&self, own: Option<&Platform>) -> Result<Platform> {
+        if let Some(own) = own {
+            return Ok(own.clone());
+        }
+        let host = Platform::host();
+        let Global { override_os, override_arch, override_variant, .. } = self.global;
+        let part = |flag: &str, text: &Option<String>, host: String| match text.as_deref() {
+            Some("") => Err(Error::invalid("it is empty").context(format!("reading {flag}"))),
+            Some(text) => Ok(text.to_string()),
+            None => Ok(host),
+        };
+        Ok(Platform {
+            os: part("--override-os", override_os, host.os)?,
+            architecture: part("--override-arch", override_arch, host.architecture)?,
+            variant: override_variant.clone().filter(|variant| !variant.is_empty()),
+        })
+    }
+}
 
 /// Runs what was typed.
-pub(crate) fn run(typed: Cli, _cancel: &Cancel) -> Result<()> {
-    let _global = typed.global;
+pub(crate) fn run(typed: Cli, cancel: &Cancel) -> Result<()> {
+    let setting = Setting { global: &typed.global, cancel };
     match typed.command {
+        Command::Delete(arguments) => delete::run(&arguments, &setting),
         Command::ManifestDigest(arguments) => manifest_digest::run(&arguments),
         Command::IsManifestList(arguments) => is_manifest_list::run(&arguments),
+        Command::Lists(arguments) => lists::run(&arguments),
+        Command::MergeManifest(arguments) => merge_manifest::run(&arguments),
+        Command::ResolveInput(arguments) => resolve_input::run(&arguments, &setting),
         Command::Completion(arguments) => completion::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
         _ => Err(Error::unsupported("this command is yet to come")),

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use crate::dir::{DirDestination, DirSource};
 use crate::error::{Context, Error, Result};
 use crate::image::{ImageDestination, ImageSource};
+use crate::layout::{LayoutDestination, LayoutSource};
 use crate::oci::Platform;
 use crate::reference::{ImageReference, Name, StorageReference};
 use crate::storage::location::{Location, StorageConf};
@@ -39,6 +41,8 @@ impl Default for Rooms {
 /// Opens the image that a reference names.
 pub fn open_source(reference: &ImageReference, rooms: &Rooms) -> Result<Box<dyn ImageSource>> {
     match reference {
+        ImageReference::Dir(path) => Ok(Box::new(DirSource::open(path)?)),
+        ImageReference::Oci(layout) => Ok(Box::new(LayoutSource::open(layout, rooms.shared_blob_dir.as_deref())?)),
         ImageReference::Storage(storage) => {
             let frame = || format!("opening {reference}");
             let location = Location::resolve(&storage.store, rooms.storage_conf.as_ref()).context(frame)?;
@@ -50,8 +54,12 @@ pub fn open_source(reference: &ImageReference, rooms: &Rooms) -> Result<Box<dyn 
 }
 
 /// Opens the room that a reference names, to put an image into it.
-pub fn open_destination(reference: &ImageReference, _rooms: &Rooms) -> Result<Box<dyn ImageDestination>> {
-    Err(yet_to_come(reference))
+pub fn open_destination(reference: &ImageReference, rooms: &Rooms) -> Result<Box<dyn ImageDestination>> {
+    match reference {
+        ImageReference::Dir(path) => Ok(Box::new(DirDestination::create(path)?)),
+        ImageReference::Oci(layout) => Ok(Box::new(LayoutDestination::create(layout, rooms.shared_blob_dir.as_deref())?)),
+        _ => Err(yet_to_come(reference)),
+    }
 }
 
 fn names_no_image(storage: &StorageReference) -> Error {

@@ -1,0 +1,31 @@
+//! `holkas delete IMAGE`
+
+use holkas::error::{Context, Error, Result};
+use holkas::reference::ImageReference;
+use holkas::storage::delete::delete;
+use holkas::storage::location::Location;
+
+use super::Setting;
+use crate::{cli, environment};
+
+/// Deletes the image.
+pub(crate) fn run(arguments: &cli::Delete, setting: &Setting<'_>) -> Result<()> {
+    let reference = ImageReference::parse(&arguments.image)?;
+    match &reference {
+        ImageReference::Storage(storage) => {
+            let frame = || format!("deleting {reference}");
+            let rooms = setting.rooms(None)?;
+            let location = Location::resolve(&storage.store, rooms.storage_conf.as_ref()).context(frame)?;
+            let image = storage.image.as_ref().ok_or_else(|| Error::invalid("it names a store, but no image in it"));
+            environment::may_write_stores()?;
+            delete(&location, image.context(frame)?, &rooms.platform, environment::source_date_epoch()?).map(drop)
+        }
+        ImageReference::Oci(_)
+        | ImageReference::Dir(_)
+        | ImageReference::OciArchive(_)
+        | ImageReference::DockerArchive(_) => {
+            Err(Error::unsupported(format!("images cannot be deleted from {}: rooms", reference.transport()))
+                .context(format!("deleting {reference}")))
+        }
+    }
+}
