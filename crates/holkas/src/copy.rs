@@ -1,1 +1,343 @@
-//! To come.
+//! From a source to a destination: select, admit, move, publish. Sees traits only.
+
+pub mod convert;
+pub mod layers;
+
+use std::num::NonZero;
+
+use crate::error::{Context, Error, Result};
+use crate::image::{Capabilities, Image, ImageDestination, ImageSource, LayerForm, Origin, Support, UntrustedSignature};
+use crate::limits::{INDEX_DEPTH, MANIFEST};
+use crate::oci::{Compression, Descriptor, Digest, Document, Format, ImageId, Index, Manifest, Meaning, Platform};
+use crate::policy::Policy;
+use crate::progress::{Cancel, Event, Monitor};
+
+/// What of a manifest list is copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MultiArch {
+    /// The instance for the platform.
+    #[default]
+    System,
+    /// The list and all its instances.
+    All,
+    /// The list alone.
+    IndexOnly,
+}
+
+/// How to copy.
+#[derive(Debug, Clone)]
+pub struct CopyOptions {
+    /// Which instance of a list is wanted.
+    pub platform: Platform,
+    /// What of a list is copied.
+    pub multi_arch: MultiArch,
+    /// The format that the manifest shall have at the destination.
+    pub format: Option<Format>,
+    /// Fail rather than change a byte, and store a manifest in a room of another format if it has to be.
+    pub preserve_digests: bool,
+    /// Leave signatures behind.
+    pub remove_signatures: bool,
+    /// Compress layers so, at this level.
+    pub compress: Option<(Compression, Option<i32>)>,
+    /// Store layers uncompressed.
+    pub decompress: bool,
+    /// Allow a new manifest where the destination, or the source, cannot keep the old one.
+    pub allow_changes: bool,
+    /// How many layers at once.
+    pub jobs: usize,
+    /// Stops the copy.
+    pub cancel: Cancel,
+}
+
+impl Default for CopyOptions {
+    fn default() -> Self {
+        Self {
+            platform: Platform::host(),
+            multi_arch: MultiArch::System,
+            format: None,
+            preserve_digests: false,
+            remove_signatures: false,
+            compress: None,
+            decompress: false,
+            allow_changes: false,
+            jobs: default_jobs(),
+            cancel: Cancel::default(),
+        }
+    }
+}
+
+/// Returns how many layers are worth moving at once: one for each core.
+pub fn default_jobs() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+impl CopyOptions {
+    /// Returns whether the user asked for a new manifest.
+    fn may_change(&self, source: &dyn ImageSource) -> bool {
+        let asked = self.format.is_some() || self.compress.is_some() || self.decompress || self.allow_changes;
+        !self.preserve_digests && (asked || source.origin() == Origin::Synthesised)
+    }
+}
+
+/// What a copy did.
+#[derive(Debug, Clone)]
+pub struct Copied {
+    /// The digest of the manifest or index that the destination's reference now names.
+    pub manifest_digest: Digest,
+    /// The ID of the one image that was copied; `None` for a list or an artifact.
+    pub image_id: Option<ImageId>,
+    /// Layers that were moved or found.
+    pub layers: usize,
+    /// Compressed bytes of those layers.
+    pub bytes: u64,
+}
+
+/// Copies what the source's reference names.
+///
+/// Nothing is visible at the destination before everything is verified; after an error nothing is.
+///
+/// # Errors
+///
+/// `Refused` by the policy, or because a byte would have to change unasked; `Mismatch` where the source lies;
+/// `NotFound` where the list has no image for the platform; whatever the rooms say.
+pub fn copy(
+    source: &dyn ImageSource,
+    destination: Box<dyn ImageDestination>,
+    policy: &Policy,
+    options: &CopyOptions,
+    monitor: &dyn Monitor,
+) -> Result<Copied> {
+    let frame = || format!("copying {} to {}", source.name(), destination.name());
+    let copied = stage(source, &*destination, policy, options, monitor).context(frame)?;
+    options.cancel.check()?;
+    monitor.event(Event::Committing);
+    let frame = frame();
+    destination.publish().context(|| frame)?;
+    Ok(copied)
+}
+
+fn stage(
+    source: &dyn ImageSource,
+    destination: &dyn ImageDestination,
+    policy: &Policy,
+    options: &CopyOptions,
+    monitor: &dyn Monitor,
+) -> Result<Copied> {
+    policy.check(&source.policy_scopes(), &source.name())?;
+    let top = crate::image::open_top(source)?;
+    match (top, options.multi_arch) {
+        (Document::Schema1(schema1), _) => Err(schema1.refusal()),
+        (Document::Manifest(manifest), _) => copy_one(source, destination, manifest, Vec::new(), options, monitor),
+        (Document::Index(index), MultiArch::System) => {
+            let (manifest, indexes) = select(source, index, &options.platform)?;
+            copy_one(source, destination, manifest, indexes, options, monitor)
+        }
+        (Document::Index(index), MultiArch::IndexOnly) => {
+            check_index(destination, &index, options)?;
+            destination.put_index(&index, &signatures(source, index.digest(), destination, options)?)?;
+            Ok(Copied { manifest_digest: *index.digest(), image_id: None, layers: 0, bytes: 0 })
+        }
+        (Document::Index(index), MultiArch::All) => copy_all(source, destination, &index, options, monitor),
+    }
+}
+
+/// Reads the image of an index that suits the platform, following indexes within indexes.
+///
+/// Returns the manifest and the indexes that lead to it, the outermost first.
+pub fn select(source: &dyn ImageSource, index: Index, platform: &Platform) -> Result<(Manifest, Vec<Index>)> {
+    let mut path = vec![index];
+    loop {
+        let last = path.last().expect("the path begins with one index and only grows");
+        let entry = platform.choose(last).context(|| format!("choosing an image of {}", source.name()))?.clone();
+        match open_document(source, &entry)? {
+            Document::Manifest(manifest) => return Ok((manifest, path)),
+            Document::Schema1(schema1) => return Err(schema1.refusal()),
+            Document::Index(index) => path.push(index),
+        }
+        if path.len() > INDEX_DEPTH {
+            return Err(Error::invalid(format!("the indexes of {} are nested more than {INDEX_DEPTH} deep", source.name())));
+        }
+    }
+}
+
+/// Opens and verifies a manifest or an index that an index names.
+pub fn open_document(source: &dyn ImageSource, entry: &Descriptor) -> Result<Document> {
+    source
+        .open_manifest(entry)
+        .and_then(|blob| blob.read_verified(entry, MANIFEST))
+        .and_then(Document::parse)
+        .context(|| format!("reading manifest {} of {}", entry.digest, source.name()))
+}
+
+fn signatures(
+    source: &dyn ImageSource,
+    digest: &Digest,
+    destination: &dyn ImageDestination,
+    options: &CopyOptions,
+) -> Result<Vec<UntrustedSignature>> {
+    if options.remove_signatures {
+        return Ok(Vec::new());
+    }
+    let signatures = source.signatures(digest)?;
+    if !signatures.is_empty() && !destination.capabilities().signatures {
+        return Err(Error::refused(format!("{} cannot hold the image's signatures", destination.name()))
+            .hint("copy without them by --remove-signatures"));
+    }
+    Ok(signatures)
+}
+
+fn copy_one(
+    source: &dyn ImageSource,
+    destination: &dyn ImageDestination,
+    manifest: Manifest,
+    indexes: Vec<Index>,
+    options: &CopyOptions,
+    monitor: &dyn Monitor,
+) -> Result<Copied> {
+    let mut image = Image::open(source, manifest, indexes)?;
+    for kept in source.indexes(image.manifest.digest())? {
+        let index = Index::parse(kept)?;
+        if image.indexes.iter().all(|known| known.digest() != index.digest()) {
+            image.indexes.push(index);
+        }
+    }
+    image.signatures = signatures(source, image.manifest.digest(), destination, options)?;
+    let image_id = image.config.as_ref().map(crate::oci::ImageConfig::image_id);
+    let plan = plan(source, destination, &image, options)?;
+    let (digest, bytes) = match plan {
+        Plan::AsIs => {
+            layers::move_layers(source, &image, destination.begin(&image)?, destination.capabilities().order, options, monitor)?;
+            (*image.manifest.digest(), image.layers.iter().map(|l| l.descriptor.size).sum())
+        }
+        Plan::Convert(format) => convert::move_converted(source, destination, &image, format, options, monitor)?,
+    };
+    Ok(Copied { manifest_digest: digest, image_id, layers: image.layers.len(), bytes })
+}
+
+fn copy_all(
+    source: &dyn ImageSource,
+    destination: &dyn ImageDestination,
+    index: &Index,
+    options: &CopyOptions,
+    monitor: &dyn Monitor,
+) -> Result<Copied> {
+    check_index(destination, index, options)?;
+    let mut copied = Copied { manifest_digest: *index.digest(), image_id: None, layers: 0, bytes: 0 };
+    for entry in index.entries() {
+        match open_document(source, entry)? {
+            Document::Manifest(manifest) => {
+                let one = copy_one(source, destination, manifest, Vec::new(), options, monitor)?;
+                if one.manifest_digest != entry.digest {
+                    return Err(Error::refused("an instance of the list would have to change, and with it the list"));
+                }
+                copied.layers += one.layers;
+                copied.bytes += one.bytes;
+            }
+            Document::Schema1(schema1) => return Err(schema1.refusal()),
+            Document::Index(_) => {
+                return Err(Error::unsupported(format!(
+                    "the list has another list in it ({}); copying all of a nested list is not supported",
+                    entry.digest
+                )));
+            }
+        }
+    }
+    destination.put_index(index, &signatures(source, index.digest(), destination, options)?)?;
+    Ok(copied)
+}
+
+fn check_index(destination: &dyn ImageDestination, index: &Index, options: &CopyOptions) -> Result<()> {
+    let capabilities = destination.capabilities();
+    if !capabilities.indexes {
+        return Err(Error::unsupported(format!("{} cannot hold a manifest list with its images as a group", destination.name()))
+            .hint("copy one platform by --multi-arch=system, or several into one store by `holkas embed`"));
+    }
+    if options.format.is_some_and(|format| format != index.format()) {
+        return Err(Error::unsupported("converting a manifest list to another format is not supported")
+            .hint("copy single platforms with -f, or the list unchanged without it"));
+    }
+    match support(&capabilities, index.format()) {
+        Support::Native => Ok(()),
+        Support::OnRequest if options.preserve_digests => Ok(()),
+        Support::OnRequest | Support::No => Err(Error::refused(format!(
+            "{} holds no lists of this format ({}), and converting one would change its digest",
+            destination.name(),
+            index.media_type()
+        ))
+        .hint("copy to dir:, or keep the list as it is by --preserve-digests where the destination allows it")),
+    }
+}
+
+fn support(capabilities: &Capabilities, format: Format) -> Support {
+    match format {
+        Format::Oci => capabilities.oci,
+        Format::Docker => capabilities.docker,
+    }
+}
+
+enum Plan {
+    AsIs,
+    Convert(Format),
+}
+
+/// Decides whether the image can go as it is, must become a new one, or must be refused.
+fn plan(
+    source: &dyn ImageSource,
+    destination: &dyn ImageDestination,
+    image: &Image,
+    options: &CopyOptions,
+) -> Result<Plan> {
+    let capabilities = destination.capabilities();
+    let own = image.manifest.format();
+    if !image.manifest.is_image() && !capabilities.artifacts {
+        return Err(Error::unsupported(format!(
+            "{} is an artifact (config type `{}`), which {} cannot hold",
+            source.name(),
+            image.manifest.config().media_type,
+            destination.name()
+        )));
+    }
+    let held = support(&capabilities, own);
+    let mut reasons = Vec::new();
+    let format = match options.format {
+        Some(wanted) if wanted != own => {
+            reasons.push("another format was asked for".to_string());
+            wanted
+        }
+        Some(wanted) => wanted,
+        None if held == Support::Native || (held == Support::OnRequest && options.preserve_digests) => own,
+        None => {
+            let other = if own == Format::Oci { Format::Docker } else { Format::Oci };
+            reasons.push(format!("{} holds no manifests of type `{}`", destination.name(), image.manifest.media_type()));
+            other
+        }
+    };
+    let compressed = |layer: &Descriptor| match layer.media_type.meaning() {
+        Meaning::Layer(_, c) | Meaning::ForeignLayer(_, c) => c != Compression::None,
+        _ => false,
+    };
+    match capabilities.layers {
+        LayerForm::Unpacked => {}
+        LayerForm::Blob => {
+            if !source.keeps_blobs() && image.layers.iter().any(|layer| compressed(&layer.descriptor)) {
+                reasons.push(format!("{} keeps layers unpacked and cannot give back their compressed bytes", source.name()));
+            }
+            if options.compress.is_some() || options.decompress {
+                reasons.push("other compression was asked for".to_string());
+            }
+        }
+        LayerForm::Uncompressed => {}
+    }
+    if reasons.is_empty() || !capabilities.manifests {
+        return Ok(Plan::AsIs);
+    }
+    if !options.may_change(source) {
+        return Err(Error::refused(format!("the image would have to change: {}", reasons.join(", and ")))
+            .hint("its digest would be a new one; ask for that with -f oci, -f v2s2 or --allow-changes"));
+    }
+    if !image.signatures.is_empty() {
+        return Err(Error::refused(format!("a change would invalidate the image's signatures: {}", reasons.join(", and ")))
+            .hint("copy without them by --remove-signatures"));
+    }
+    Ok(Plan::Convert(format))
+}

@@ -103,6 +103,12 @@ impl Error {
         Self::new(ErrorKind::Cancelled, "cancelled")
     }
 
+    /// Returns the same error again, for a second thread that has to hear of it.
+    pub(crate) fn duplicate(&self) -> Self {
+        let Inner { kind, cause, frames, hint } = &*self.0;
+        Self(Box::new(Inner { kind: *kind, cause: cause.clone(), frames: frames.clone(), hint: hint.clone() }))
+    }
+
     /// Adds a frame around the error: what we were doing, and to what.
     #[must_use]
     pub fn context(mut self, frame: impl Into<String>) -> Self {

@@ -4,9 +4,11 @@
 //! so that no symlink and no `..` leads out, whatever others do to the tree meanwhile.
 
 pub mod at;
+pub mod beneath;
 pub mod lock;
 pub mod share;
 pub mod staging;
+pub mod times;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -353,6 +355,16 @@ impl StagedFile<'_> {
     /// Syncs the file and gives it its name, replacing a file that has it. The directory is not synced.
     pub fn finish(mut self, name: impl AsRef<[u8]>) -> Result<()> {
         self.file.sync_data().context(|| self.dir.frame("syncing", self.name.as_bytes()))?;
+        self.rename(name)
+    }
+
+    /// Gives the file its name without syncing it: for files that are themselves within a staging directory,
+    /// whose owner syncs the file system before it publishes.
+    pub fn finish_unsynced(mut self, name: impl AsRef<[u8]>) -> Result<()> {
+        self.rename(name)
+    }
+
+    fn rename(&mut self, name: impl AsRef<[u8]>) -> Result<()> {
         self.dir.rename(self.name.as_bytes(), self.dir, name)?;
         self.finished = true;
         Ok(())

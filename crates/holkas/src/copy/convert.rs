@@ -1,0 +1,239 @@
+//! Makes a new image out of an old one: another manifest format, other compression. Its digest is a new one.
+//!
+//! Kept apart from the way that preserves digests. The config's bytes stay what they are, so the image ID stays too.
+
+use std::sync::Mutex;
+
+use super::{CopyOptions, layers};
+use crate::compress::{self, Compression};
+use crate::error::{Context, Error, Result};
+use crate::image::{Image, ImageDestination, ImageSource, Layer, LayerBlob, LayerReader, Origin, PolicyIdentity, UntrustedSignature};
+use crate::oci::media_type::{self, MediaType};
+use crate::oci::{Algorithm, Descriptor, Digest, Format, Manifest, Meaning};
+use crate::progress::Monitor;
+use crate::verify::{UntrustedBlob, VerifiedBytes};
+
+/// Converts the image on its way. Returns the digest of the new manifest and the bytes of its layers.
+///
+/// The new layers' digests must be known before the destination begins, and compression is deterministic:
+/// so a layer that changes is read twice, once to learn what it becomes and once to move it.
+pub fn move_converted(
+    source: &dyn ImageSource,
+    destination: &dyn ImageDestination,
+    image: &Image,
+    format: Format,
+    options: &CopyOptions,
+    monitor: &dyn Monitor,
+) -> Result<(Digest, u64)> {
+    let mut converted = Vec::new();
+    for layer in &image.layers {
+        let frame = || format!("converting layer {} of {}", layer.position + 1, image.layers.len());
+        converted.push(convert_layer(source, layer, format, options).context(frame)?);
+    }
+    let manifest = new_manifest(image, format, &converted)?;
+    let new = Converted { source, config: image.config_bytes.clone(), manifest, layers: converted, old: image, options };
+    let mut image = Image::open(&new, new.parsed()?, Vec::new())?;
+    image.signatures = Vec::new();
+    let order = destination.capabilities().order;
+    layers::move_layers(&new, &image, destination.begin(&image)?, order, options, monitor)?;
+    Ok((*image.manifest.digest(), image.layers.iter().map(|layer| layer.descriptor.size).sum()))
+}
+
+/// What becomes of a layer's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    /// They stay; only the media type is another.
+    None,
+    /// The uncompressed bytes, compressed so.
+    Recompress(Compression, Option<i32>),
+}
+
+struct ConvertedLayer {
+    descriptor: Descriptor,
+    change: Change,
+}
+
+fn convert_layer(source: &dyn ImageSource, layer: &Layer, format: Format, options: &CopyOptions) -> Result<ConvertedLayer> {
+    let old = match layer.descriptor.media_type.meaning() {
+        Meaning::Layer(_, compression) | Meaning::ForeignLayer(_, compression) => compression,
+        _ => return Err(Error::unsupported(format!("a layer of type `{}` cannot be converted", layer.descriptor.media_type))),
+    };
+    let kept = source.keeps_blobs() || old == Compression::None;
+    let wanted = match (options.decompress, options.compress) {
+        (true, _) => (Compression::None, None),
+        (false, Some(wanted)) => wanted,
+        (false, None) if kept => (old, None),
+        (false, None) => (Compression::None, None),
+    };
+    let media_type = layer_media_type(format, wanted.0)?;
+    if wanted.0 == old && kept {
+        let mut descriptor = layer.descriptor.clone();
+        descriptor.media_type = media_type;
+        return Ok(ConvertedLayer { descriptor, change: Change::None });
+    }
+    let change = Change::Recompress(wanted.0, wanted.1);
+    let mut measure = Measure { hasher: Algorithm::Sha256.hasher(), size: 0 };
+    recompress(layers::open_layer(source, layer, options)?, layer, wanted, &mut measure)?;
+    let descriptor = Descriptor::new(media_type, measure.hasher.finish(), measure.size);
+    Ok(ConvertedLayer { descriptor, change })
+}
+
+fn layer_media_type(format: Format, compression: Compression) -> Result<MediaType> {
+    Ok(MediaType::new(match (format, compression) {
+        (Format::Oci, Compression::None) => media_type::OCI_LAYER,
+        (Format::Oci, Compression::Gzip) => media_type::OCI_LAYER_GZIP,
+        (Format::Oci, Compression::Zstd) => media_type::OCI_LAYER_ZSTD,
+        (Format::Docker, Compression::None) => media_type::DOCKER_LAYER,
+        (Format::Docker, Compression::Gzip) => media_type::DOCKER_LAYER_GZIP,
+        (Format::Docker, Compression::Zstd) => {
+            return Err(Error::unsupported("Docker's format has no zstd layers").hint("use -f oci, or another compression"));
+        }
+        (_, Compression::Xz | Compression::Bzip2) => {
+            return Err(Error::unsupported("layers are written with gzip, zstd or no compression")
+                .hint("choose one by --dest-compress-format"));
+        }
+    }))
+}
+
+struct Measure {
+    hasher: crate::oci::Hasher,
+    size: u64,
+}
+
+impl std::io::Write for Measure {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.hasher.update(bytes);
+        self.size += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Reads a layer whole, verified by both its digests, and writes its bytes as they shall be.
+fn recompress(
+    body: LayerReader,
+    layer: &Layer,
+    (compression, level): (Compression, Option<i32>),
+    out: &mut (dyn std::io::Write + Send),
+) -> Result<()> {
+    let diff_id = layer.diff_id.ok_or_else(|| Error::unsupported("an artifact cannot be converted"))?;
+    let mut encoder = compress::encoder(compression, level, Box::new(out))?;
+    match body {
+        LayerReader::Diff(mut reader) => {
+            std::io::copy(&mut reader, &mut encoder)?;
+            reader.finish()?;
+        }
+        LayerReader::Blob(reader) => {
+            let (_, decoder) = compress::Decoder::new(reader)?;
+            let mut plain = crate::verify::DiffReader::new(decoder, diff_id);
+            std::io::copy(&mut plain, &mut encoder)?;
+            plain.finish()?.1.finish()?.finish()?;
+        }
+    }
+    encoder.finish()?;
+    Ok(())
+}
+
+fn new_manifest(image: &Image, format: Format, layers: &[ConvertedLayer]) -> Result<Vec<u8>> {
+    let (own, config) = match format {
+        Format::Oci => (media_type::OCI_MANIFEST, media_type::OCI_CONFIG),
+        Format::Docker => (media_type::DOCKER_MANIFEST, media_type::DOCKER_CONFIG),
+    };
+    let mut config_descriptor = image.manifest.config().clone();
+    config_descriptor.media_type = MediaType::new(config);
+    let layers: Vec<&Descriptor> = layers.iter().map(|layer| &layer.descriptor).collect();
+    let mut manifest = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": own,
+        "config": config_descriptor,
+        "layers": layers,
+    });
+    if format == Format::Oci && !image.manifest.annotations().is_empty() {
+        manifest["annotations"] = serde_json::json!(image.manifest.annotations());
+    }
+    serde_json::to_vec(&manifest).map_err(|error| Error::invalid(error.to_string()))
+}
+
+/// The new image as a source.
+struct Converted<'a> {
+    source: &'a dyn ImageSource,
+    config: VerifiedBytes,
+    manifest: Vec<u8>,
+    layers: Vec<ConvertedLayer>,
+    old: &'a Image,
+    options: &'a CopyOptions,
+}
+
+impl Converted<'_> {
+    fn parsed(&self) -> Result<Manifest> {
+        Manifest::parse(self.top()?)
+    }
+}
+
+impl ImageSource for Converted<'_> {
+    fn name(&self) -> String {
+        self.source.name()
+    }
+
+    fn policy_scopes(&self) -> PolicyIdentity {
+        self.source.policy_scopes()
+    }
+
+    fn top(&self) -> Result<VerifiedBytes> {
+        let limit = crate::limits::MANIFEST;
+        UntrustedBlob::from_bytes(self.manifest.clone()).identify(Algorithm::Sha256, None, limit)
+    }
+
+    fn open_manifest(&self, _: &Descriptor) -> Result<UntrustedBlob> {
+        Ok(UntrustedBlob::from_bytes(self.manifest.clone()))
+    }
+
+    fn open_config(&self, _: &Descriptor) -> Result<UntrustedBlob> {
+        Ok(UntrustedBlob::from_bytes(self.config.bytes().to_vec()))
+    }
+
+    fn open_layer(&self, layer: &Layer) -> Result<LayerBlob> {
+        let old = &self.old.layers[layer.position];
+        match self.layers[layer.position].change {
+            Change::None => self.source.open_layer(old),
+            Change::Recompress(compression, level) => {
+                let body = layers::open_layer(self.source, old, self.options)?;
+                Ok(LayerBlob::AsDescribed(UntrustedBlob::new(pipe(body, old.clone(), (compression, level))?)))
+            }
+        }
+    }
+
+    fn signatures(&self, _: &Digest) -> Result<Vec<UntrustedSignature>> {
+        Ok(Vec::new())
+    }
+
+    fn origin(&self) -> Origin {
+        Origin::Synthesised
+    }
+}
+
+/// Recompresses in a thread of its own and gives what comes out as a stream.
+fn pipe(body: LayerReader, layer: Layer, how: (Compression, Option<i32>)) -> Result<impl std::io::Read + Send> {
+    let (reader, mut writer) = std::io::pipe()?;
+    let worker = std::thread::spawn(move || recompress(body, &layer, how, &mut writer));
+    Ok(Recompressed { reader, worker: Mutex::new(Some(worker)) })
+}
+
+struct Recompressed {
+    reader: std::io::PipeReader,
+    worker: Mutex<Option<std::thread::JoinHandle<Result<()>>>>,
+}
+
+impl std::io::Read for Recompressed {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.reader.read(buffer)?;
+        let finished = if n == 0 { self.worker.get_mut().ok().and_then(Option::take) } else { None };
+        if let Some(worker) = finished {
+            worker.join().map_err(|_| Error::invalid("the compressor panicked; this is a defect of holkas"))??;
+        }
+        Ok(n)
+    }
+}

@@ -1,0 +1,99 @@
+//! Moves the layers of one image, several at once, the largest first.
+
+use std::sync::Mutex;
+
+use super::CopyOptions;
+use crate::error::{Context, Error, Result};
+use crate::image::{Image, ImageSource, ImageWriter, Layer, LayerBlob, LayerOrder, LayerReader, Stored};
+use crate::progress::{Event, Monitor};
+
+/// Moves all layers of `image` and commits it to its writer. The first error stops the rest.
+pub fn move_layers(
+    source: &dyn ImageSource,
+    image: &Image,
+    writer: Box<dyn ImageWriter + '_>,
+    order: LayerOrder,
+    options: &CopyOptions,
+    monitor: &dyn Monitor,
+) -> Result<()> {
+    let name = source.name();
+    let bytes = image.layers.iter().map(|layer| layer.descriptor.size).sum();
+    monitor.event(Event::ImageStarted { image: &name, layers: image.layers.len(), bytes });
+    let (mut queue, jobs) = (image.layers.iter().collect::<Vec<_>>(), options.jobs.clamp(1, image.layers.len().max(1)));
+    let jobs = match order {
+        LayerOrder::Any => {
+            queue.sort_by_key(|layer| (layer.descriptor.size, std::cmp::Reverse(layer.position)));
+            jobs
+        }
+        LayerOrder::BaseFirst => {
+            queue.reverse();
+            1
+        }
+    };
+    let queue = Mutex::new(queue);
+    let next = || queue.lock().expect("no holder of this lock can panic").pop();
+    let work = || -> Result<Vec<Stored>> {
+        let mut stored = Vec::new();
+        while let Some(layer) = next() {
+            stored.push(move_layer(source, image, layer, &*writer, options, monitor)?);
+        }
+        Ok(stored)
+    };
+    let results: Vec<Result<Vec<Stored>>> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (1..jobs).map(|_| scope.spawn(|| work().inspect_err(|_| stop(&queue)))).collect();
+        let mut results = vec![work().inspect_err(|_| stop(&queue))];
+        results.extend(workers.into_iter().map(|worker| {
+            worker.join().unwrap_or_else(|_| Err(Error::invalid("a worker thread panicked; this is a defect of holkas")))
+        }));
+        results
+    });
+    let mut stored = Vec::new();
+    for result in results {
+        stored.extend(result?);
+    }
+    stored.sort_by_key(|stored| stored.position);
+    writer.commit(stored)?;
+    monitor.event(Event::ImageFinished { image: &name });
+    Ok(())
+}
+
+/// Leaves nothing to do for the other workers.
+fn stop(queue: &Mutex<Vec<&Layer>>) {
+    queue.lock().expect("no holder of this lock can panic").clear();
+}
+
+fn move_layer(
+    source: &dyn ImageSource,
+    image: &Image,
+    layer: &Layer,
+    writer: &dyn ImageWriter,
+    options: &CopyOptions,
+    monitor: &dyn Monitor,
+) -> Result<Stored> {
+    options.cancel.check()?;
+    let (digest, bytes) = (layer.descriptor.digest.to_string(), layer.descriptor.size);
+    let frame = || {
+        format!("copying layer {} of {} ({}) from {}", layer.position + 1, image.layers.len(), layer.descriptor.digest.short(), source.name())
+    };
+    if let Some(stored) = writer.reuse_layer(layer).context(frame)? {
+        monitor.event(Event::LayerFinished { digest: &digest, bytes, reused: true });
+        return Ok(stored);
+    }
+    monitor.event(Event::LayerStarted { image: &source.name(), digest: &digest, bytes });
+    let stored = open_layer(source, layer, options).and_then(|body| writer.put_layer(layer, body)).context(frame)?;
+    monitor.event(Event::LayerFinished { digest: &digest, bytes, reused: false });
+    Ok(stored)
+}
+
+/// Opens a layer through the door.
+pub(super) fn open_layer(source: &dyn ImageSource, layer: &Layer, options: &CopyOptions) -> Result<LayerReader> {
+    Ok(match source.open_layer(layer)? {
+        LayerBlob::AsDescribed(blob) => {
+            LayerReader::Blob(blob.verify(&layer.descriptor).cancelled_by(&options.cancel))
+        }
+        LayerBlob::Uncompressed(blob, size) => {
+            let diff_id = layer.diff_id.ok_or_else(|| Error::invalid("an artifact's blob has no uncompressed form"))?;
+            LayerReader::Diff(blob.verify_diff(diff_id, size).cancelled_by(&options.cancel))
+        }
+    })
+}

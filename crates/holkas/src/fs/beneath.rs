@@ -1,0 +1,101 @@
+//! A directory inside an OS tree, made with its parents if need be, and taken back if nothing came of it.
+//!
+//! Symlinks are resolved as the OS itself would after booting: inside the tree, never out of it.
+
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
+use rustix::io::Errno;
+
+use super::{Dir, display, path_of, times};
+use crate::error::{Context, Error, Result};
+
+/// A directory beneath another. Dropped without [`Beneath::keep`], what was made for it is removed again.
+#[derive(Debug)]
+pub struct Beneath {
+    dir: Dir,
+    /// What was made: each parent with the name below it, outermost first.
+    made: Vec<(Dir, Vec<u8>)>,
+    /// The times that the directory had in which the first of them was made.
+    before: Option<Timestamps>,
+}
+
+impl Beneath {
+    /// Opens `path` (absolute or relative, `/` being `root`), making missing directories with mode 0755.
+    pub fn create(root: &Dir, path: &std::path::Path) -> Result<Self> {
+        let mut beneath = Self { dir: root.reopen()?, made: Vec::new(), before: None };
+        let frame = || format!("opening directory `{}` beneath `{}`", display(path), display(root.path()));
+        let mut relative: Vec<u8> = Vec::new();
+        for part in path.components() {
+            use std::path::Component;
+            let name = match part {
+                Component::Normal(name) => std::os::unix::ffi::OsStrExt::as_bytes(name),
+                Component::RootDir | Component::CurDir => continue,
+                Component::ParentDir | Component::Prefix(_) => {
+                    return Err(Error::invalid("the path has a `..` in it")).context(frame);
+                }
+            };
+            if !relative.is_empty() {
+                relative.push(b'/');
+            }
+            relative.extend_from_slice(name);
+            beneath.step(root, &relative, name).context(frame)?;
+        }
+        Ok(beneath)
+    }
+
+    fn step(&mut self, root: &Dir, relative: &[u8], name: &[u8]) -> Result<()> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        // Resolved from the root each time: an absolute symlink means the tree's own root.
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let next = match rustix::fs::openat2(root, path_of(relative), flags, Mode::empty(), resolve) {
+            Ok(fd) => Dir { fd, path: root.path_of(relative) },
+            Err(Errno::NOENT) => {
+                if self.dir.exists(name)? {
+                    return Err(Error::invalid(format!("`{}` is a dangling symlink", display(&self.dir.path_of(name)))));
+                }
+                if self.made.is_empty() {
+                    let stat = rustix::fs::fstat(&self.dir)?;
+                    self.before = Some(Timestamps {
+                        last_access: Timespec { tv_sec: stat.st_atime as i64, tv_nsec: stat.st_atime_nsec as _ },
+                        last_modification: Timespec { tv_sec: stat.st_mtime as i64, tv_nsec: stat.st_mtime_nsec as _ },
+                    });
+                }
+                let made = self.dir.make(name, 0o755)?;
+                self.made.push((self.dir.reopen()?, name.to_vec()));
+                made
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.dir = next;
+        Ok(())
+    }
+
+    /// Returns the directory.
+    pub fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
+    /// Keeps what was made. The new directories get the time `seconds`, and the one that they were made in
+    /// gets back its own, so that the same input leaves the same tree.
+    pub fn keep(mut self, seconds: i64) -> Result<()> {
+        for (parent, name) in std::mem::take(&mut self.made).iter().rev() {
+            times::set(parent, name, seconds)?;
+            parent.sync()?;
+            if let (Some(before), true) = (&self.before, parent.path().as_os_str() != self.dir.path().as_os_str()) {
+                rustix::fs::futimens(parent, before)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Beneath {
+    fn drop(&mut self) {
+        for (parent, name) in self.made.iter().rev() {
+            // Not empty, or gone: then somebody else uses it by now.
+            let _in_use = rustix::fs::unlinkat(parent, path_of(name), AtFlags::REMOVEDIR);
+        }
+        if let (Some(before), Some((parent, _))) = (&self.before, self.made.first()) {
+            let _cosmetic = rustix::fs::futimens(parent, before);
+        }
+    }
+}

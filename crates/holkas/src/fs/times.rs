@@ -1,0 +1,23 @@
+//! Modification and access times, set to whole seconds: what we make ourselves bears no time of the clock on the wall.
+
+use rustix::fs::{AtFlags, Timespec, Timestamps};
+
+use super::{Dir, display, path_of};
+use crate::error::{Context, Result};
+
+fn both(seconds: i64) -> Timestamps {
+    let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
+    Timestamps { last_access: time, last_modification: time }
+}
+
+/// Sets the times of something directly below `dir`; a symlink is not followed. `seconds` since 1970.
+pub fn set(dir: &Dir, name: impl AsRef<[u8]>, seconds: i64) -> Result<()> {
+    let name = name.as_ref();
+    rustix::fs::utimensat(dir, path_of(name), &both(seconds), AtFlags::SYMLINK_NOFOLLOW)
+        .context(|| format!("setting times of `{}`", display(&dir.path_of(name))))
+}
+
+/// Sets the times of a directory itself. `seconds` since 1970.
+pub fn set_own(dir: &Dir, seconds: i64) -> Result<()> {
+    rustix::fs::futimens(dir, &both(seconds)).context(|| format!("setting times of `{}`", display(dir.path())))
+}
