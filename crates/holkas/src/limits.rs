@@ -39,8 +39,6 @@ pub const LAYOUT_INDEX: Limit = Limit { bytes: 64 * MIB, what: "index.json" };
 pub const CONFIGURATION: Limit = Limit { bytes: 16 * MIB, what: "configuration file" };
 /// `layers.json` and `images.json`: about 1 KiB a layer, so room for some hundred thousand.
 pub const STORE_RECORDS: Limit = Limit { bytes: 512 * MIB, what: "store record file" };
-/// One entry of a tar-split: a header with all its extensions, or all padding at a tar's end, in base64.
-pub const TAR_SPLIT_ENTRY: Limit = Limit { bytes: 32 * MIB, what: "entry of the tar-split" };
 /// Small files of a store: `link`, `lower` of 500 layers.
 pub const STORE_TEXT: Limit = Limit { bytes: MIB, what: "file of the store" };
 /// Entries of one index: real ones have tens; containers/image has no bound.

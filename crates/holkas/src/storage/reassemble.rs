@@ -1,31 +1,19 @@
 //! Gives a layer of a store its tar back, byte by byte: headers from the tar-split, contents from the layer's files.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::io::{self, Read};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use crc_fast::{CrcAlgorithm, Digest as Crc};
-use flate2::bufread::MultiGzDecoder;
-use serde::Deserialize;
-
+use super::tar_split::{Checksum, Entry, Reader};
 use crate::error::{Context, Error, Result, printable};
 use crate::fs::Dir;
-use crate::limits::{Limit, PATH, TAR_SPLIT_ENTRY};
-
-/// An entry of the tar-split that holds bytes of the tar.
-const SEGMENT: u64 = 2;
-/// An entry of the tar-split that stands for a file's contents.
-const FILE: u64 = 1;
+use crate::limits::PATH;
 
 /// Reads the uncompressed tar of a layer.
 ///
 /// A file is opened beneath the layer's directory, never through a symlink of its own name, and must have the checksum
 /// that it had when the layer was unpacked. That is no proof: the reader of the layer holds it against the diff ID.
 pub struct Reassembled {
-    entries: Entries,
+    entries: Reader<File>,
     /// The layer's own directory, then those of the layers below.
     dirs: Vec<Dir>,
     now: Now,
@@ -41,52 +29,26 @@ struct Contents {
     name: Vec<u8>,
     file: File,
     left: u64,
-    crc: Crc,
-    expected: [u8; 8],
-}
-
-#[derive(Deserialize)]
-struct Entry {
-    #[serde(rename = "type")]
-    kind: u64,
-    name: Option<String>,
-    name_raw: Option<String>,
-    #[serde(default)]
-    size: i64,
-    payload: Option<String>,
+    checksum: Checksum,
+    expected: u64,
 }
 
 impl Reassembled {
     /// Begins to read. `dirs` are where the layer's files are: its own directory, then those of the layers below.
     pub fn new(tar_split: File, dirs: Vec<Dir>) -> Self {
-        Self { entries: Entries::new(tar_split), dirs, now: Now::Segment(io::Cursor::default()) }
+        Self { entries: Reader::new(tar_split), dirs, now: Now::Segment(io::Cursor::default()) }
     }
 
     fn next(&mut self) -> Result<Now> {
-        let Some(entry) = self.entries.next().context(|| "reading the tar-split")? else { return Ok(Now::End) };
-        let payload = entry.payload.map(|text| base64(&text)).transpose().context(|| "reading the tar-split")?;
-        match entry.kind {
-            SEGMENT => Ok(Now::Segment(io::Cursor::new(payload.unwrap_or_default()))),
-            // What has no contents has no checksum either: directories, links, empty files.
-            FILE if entry.size == 0 => Ok(Now::Segment(io::Cursor::default())),
-            FILE => {
-                let name = match (entry.name, entry.name_raw) {
-                    (Some(name), None) => name.into_bytes(),
-                    (None, Some(raw)) => base64(&raw)?,
-                    _ => return Err(Error::invalid("an entry of the tar-split must have one name")),
-                };
-                let frame = || format!("restoring `{}` of the layer", printable(&name));
-                let left =
-                    u64::try_from(entry.size).map_err(|_| Error::invalid("its size is negative")).context(frame)?;
-                let expected = payload
-                    .and_then(|payload| payload.try_into().ok())
-                    .ok_or_else(|| Error::invalid("its checksum is not of 8 bytes"))
-                    .context(frame)?;
-                let file = self.open(&name).context(frame)?;
-                let crc = Crc::new(CrcAlgorithm::Crc64GoIso);
-                Ok(Now::File(Contents { name, file, left, crc, expected }))
+        match self.entries.read()? {
+            None => Ok(Now::End),
+            Some(Entry::Segment(bytes)) => Ok(Now::Segment(io::Cursor::new(bytes))),
+            Some(Entry::File { name, size, checksum: Some(expected) }) if size > 0 => {
+                let file = self.open(&name).context(|| restoring(&name))?;
+                Ok(Now::File(Contents { name, file, left: size, checksum: Checksum::default(), expected }))
             }
-            kind => Err(Error::invalid(format!("the tar-split has an entry of the unknown type {kind}"))),
+            // What has no contents is whole without them: directories, links, empty files.
+            Some(Entry::File { .. }) => Ok(Now::Segment(io::Cursor::default())),
         }
     }
 
@@ -113,8 +75,8 @@ fn beneath(name: &[u8]) -> Result<Vec<u8>> {
     Ok(parts.join(&b'/'))
 }
 
-fn base64(text: &str) -> Result<Vec<u8>> {
-    STANDARD.decode(text).map_err(|error| Error::invalid(format!("not valid base64: {error}")))
+fn restoring(name: &[u8]) -> String {
+    format!("restoring `{}` of the layer", printable(name))
 }
 
 impl Contents {
@@ -124,9 +86,9 @@ impl Contents {
         if n == 0 {
             return Err(Error::mismatch(format!("the file in the store is {} bytes too short", self.left)));
         }
-        self.crc.update(&buffer[..n]);
+        self.checksum.update(&buffer[..n]);
         self.left -= n as u64;
-        if self.left == 0 && self.crc.finalize().to_be_bytes() != self.expected {
+        if self.left == 0 && std::mem::take(&mut self.checksum).finish() != self.expected {
             return Err(Error::mismatch("the file in the store was changed: its checksum is not the recorded one"));
         }
         Ok(n)
@@ -145,60 +107,13 @@ impl Read for Reassembled {
                     n => return Ok(n),
                 },
                 Now::File(contents) if contents.left > 0 => {
-                    let name = contents.name.clone();
-                    let n =
-                        contents.read(buffer).context(|| format!("restoring `{}` of the layer", printable(&name)))?;
-                    return Ok(n);
+                    return contents.read(buffer).map_err(|error| error.context(restoring(&contents.name)).into());
                 }
                 Now::File(_) => {}
                 Now::End => return Ok(0),
             }
             self.now = self.next()?;
         }
-    }
-}
-
-/// The entries of a tar-split, each bounded.
-struct Entries {
-    stream: serde_json::StreamDeserializer<'static, serde_json::de::IoRead<Budget>, Entry>,
-    left: Arc<AtomicU64>,
-}
-
-impl Entries {
-    fn new(tar_split: File) -> Self {
-        let left = Arc::new(AtomicU64::new(0));
-        let inner = BufReader::new(MultiGzDecoder::new(BufReader::new(tar_split)));
-        let stream = serde_json::Deserializer::from_reader(Budget { inner, left: left.clone() }).into_iter();
-        Self { stream, left }
-    }
-
-    fn next(&mut self) -> Result<Option<Entry>> {
-        self.left.store(TAR_SPLIT_ENTRY.bytes, Ordering::Relaxed);
-        match self.stream.next() {
-            Some(Ok(entry)) => Ok(Some(entry)),
-            Some(Err(error)) if error.is_io() => Err(io::Error::from(error).into()),
-            Some(Err(error)) => Err(Error::invalid(format!("not valid JSON: {error}"))),
-            None => Ok(None),
-        }
-    }
-}
-
-/// A reader that fails once an entry is longer than any real one: serde_json alone has no such bound.
-struct Budget {
-    inner: BufReader<MultiGzDecoder<BufReader<File>>>,
-    left: Arc<AtomicU64>,
-}
-
-impl Read for Budget {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buffer)?;
-        let left = self.left.load(Ordering::Relaxed);
-        let Some(rest) = left.checked_sub(n as u64) else {
-            let Limit { what, bytes } = TAR_SPLIT_ENTRY;
-            return Err(Error::invalid(format!("{what} is over the limit of {bytes} bytes")).into());
-        };
-        self.left.store(rest, Ordering::Relaxed);
-        Ok(n)
     }
 }
 
