@@ -8,20 +8,23 @@ use std::process::Command;
 use serde_json::Value;
 
 /// The storeys of ARCHITECTURE.md. A file imports only from lower ones, and equal storeys never import each other.
-const STOREYS: [&[&str]; 6] = [
-    &["error", "progress"],
-    &["oci", "limits", "fs"],
+///
+/// `module/file` puts a file of a module higher than the rest of it: documents are parsed only from verified bytes,
+/// while the door itself needs digests and descriptors.
+const STOREYS: [&[&str]; 9] = [
+    &["error"],
+    &["progress", "limits"],
+    &["oci", "fs"],
     &["verify", "compress", "reference"],
+    &["oci/config", "oci/manifest", "oci/index", "oci/schema1", "oci/document"],
     &["image", "unpack"],
-    &["registry", "layout", "archive", "dir", "docker_archive", "storage", "policy"],
-    &["open", "copy", "inspect", "embed", "containers"],
+    &["layout", "archive", "dir", "docker_archive", "storage", "policy"],
+    &["open", "copy", "inspect", "containers"],
+    &["embed"],
 ];
 
 /// Imports that break the rule, each with the reason why it stays: (from, to, reason).
-const EXCEPTIONS: &[(&str, &str, &str)] = &[
-    ("fs", "limits", "bounds are plain numbers: every reader needs them, and they need nobody"),
-    ("oci", "limits", "bounds are plain numbers: every reader needs them, and they need nobody"),
-];
+const EXCEPTIONS: &[(&str, &str, &str)] = &[];
 
 /// The most lines that a file may have: beyond it, it has two purposes.
 const LONGEST: usize = 800;
@@ -156,7 +159,8 @@ fn imports_only_go_down() {
         if module == "lib" {
             continue;
         }
-        let Some(own) = storey(&module) else {
+        let path = inside.to_string_lossy().trim_end_matches(".rs").to_owned();
+        let Some(own) = storey(&path).or_else(|| storey(&module)) else {
             faults.push(format!("{}: `{module}` has no storey: give it one", shown(&file)));
             continue;
         };
