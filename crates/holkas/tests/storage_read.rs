@@ -5,6 +5,8 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use holkas::ErrorKind;
+use holkas::fs::Dir;
+use holkas::fs::lock::{Kind, Lock};
 use holkas::image::{Image, ImageSource, LayerBlob, open_top};
 use holkas::oci::{Document, Index, Platform};
 use holkas::reference::{ImageReference, StoredImage};
@@ -12,6 +14,7 @@ use holkas::storage::delete::{Deleted, delete};
 use holkas::storage::location::Location;
 use holkas::storage::records::{self, ImageRecord, LayerRecord};
 use holkas::storage::source::StorageSource;
+use holkas::storage::state::Locked;
 use holkas_testkit::corrupt;
 use holkas_testkit::image::{BuiltImage, BuiltIndex, Compression, ImageBuilder, IndexBuilder, compress, sha256_digest};
 use holkas_testkit::oddities::{odd_image, odd_image_uncompressed, runnable_image};
@@ -320,6 +323,12 @@ fn signatures_come_back() {
     let source = open(&at(&store), "localhost/s:1").expect("the image");
     let read = source.signatures(&image.digest().parse().expect("a digest")).expect("signatures");
     assert_eq!(read.iter().map(|signature| signature.0.as_slice()).collect::<Vec<_>>(), signatures);
+    let manifest = image.digest().parse().expect("a digest");
+    for (from, to) in [("[16,7]", "[16,9]"), ("[16,9]", "[16]"), ("[16]", "[-1]"), ("[-1]", "[99999999]")] {
+        corrupt::replace_text(store.root.join("overlay-images/images.json"), from, to);
+        let source = open(&at(&store), "localhost/s:1").expect("the image");
+        source.signatures(&manifest).expect_err(to);
+    }
 }
 
 #[test]
@@ -428,6 +437,76 @@ fn a_deletion_is_that_of_skopeo() {
         (images, layers)
     };
     assert_eq!(records(true), records(false));
+}
+
+/// A deletion that was killed leaves layers that are flagged: podman deletes them, and so do we.
+#[test]
+fn a_killed_deletion_is_ended_by_the_next() {
+    for by_podman in [true, false] {
+        let store = Store::overlay();
+        let (image, other) = (small("x"), small("y"));
+        put(&store, &image, "localhost/a:1");
+        put(&store, &other, "localhost/b:1");
+        let dead = &image.layer_ids()[1];
+        let dir = Dir::open(&store.root).expect("a store");
+        let mut images =
+            Locked::<ImageRecord>::open(&dir.sub("overlay-images").expect("images"), Kind::Exclusive).expect("locked");
+        let mut layers =
+            Locked::<LayerRecord>::open(&dir.sub("overlay-layers").expect("layers"), Kind::Exclusive).expect("locked");
+        let left = images.records.iter().filter(|record| record.id != image.id()).cloned().collect();
+        images.replace(left, None).expect("replaced");
+        let mut flagged = layers.records.clone();
+        for layer in flagged.iter_mut().filter(|layer| layer.id == *dead) {
+            layer.flags.insert("incomplete".into(), true.into());
+        }
+        layers.replace(flagged, None).expect("replaced");
+        drop((images, layers));
+        assert_layers(&open(&at(&store), "localhost/b:1").expect("the other"), &other);
+        match by_podman {
+            true => drop(store.podman(["images"]).ok()),
+            false => drop(remove(&store, "localhost/b:1").expect("deleted")),
+        }
+        let left = paths(&store.root);
+        assert!(!left.iter().any(|path| path.to_string_lossy().contains(dead.as_str())), "{left:?}");
+        assert!(records_of(&store).1.iter().all(|layer| layer.id != *dead));
+    }
+}
+
+#[test]
+fn records_are_held_still_while_they_are_locked() {
+    let store = Store::overlay();
+    put(&store, &small("x"), "localhost/a:1");
+    let dir = Dir::open(&store.root.join("overlay-images")).expect("images");
+    let attempt = |kind| Lock::attempt(dir.open_for_update("images.lock", 0o644).expect("a lock file"), kind).map(drop);
+    let shared = Locked::<ImageRecord>::open(&dir, Kind::Shared).expect("locked");
+    attempt(Kind::Shared).expect("readers share");
+    assert_eq!(attempt(Kind::Exclusive).expect_err("no writer").kind(), ErrorKind::Busy);
+    drop(shared);
+    let exclusive = Locked::<ImageRecord>::open(&dir, Kind::Exclusive).expect("locked");
+    assert_eq!(attempt(Kind::Shared).expect_err("no reader").kind(), ErrorKind::Busy);
+    drop(exclusive);
+    attempt(Kind::Exclusive).expect("free again");
+}
+
+#[test]
+fn a_replacement_is_a_token_and_a_file_of_a_time() {
+    use std::os::unix::fs::MetadataExt as _;
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = temp();
+    let mut locked =
+        Locked::<LayerRecord>::open(&Dir::open(dir.path()).expect("a directory"), Kind::Exclusive).expect("locked");
+    let mut tokens = Vec::new();
+    for ids in [&["a"][..], &["a", "b"], &["a"]] {
+        let layers = ids.iter().map(|id| LayerRecord::new(*id, "2023-04-05T06:07:08Z")).collect();
+        locked.replace(layers, Some(-1)).expect("replaced");
+        tokens.push(fs::read(dir.path().join("layers.lock")).expect("a token"));
+    }
+    assert!(tokens[0] == tokens[2] && tokens[0] != tokens[1] && tokens[0].len() == 64);
+    for (name, mode) in [("layers.json", 0o600), ("layers.lock", 0o644)] {
+        let metadata = fs::metadata(dir.path().join(name)).expect("a file");
+        assert_eq!((metadata.permissions().mode() & 0o7777, metadata.mtime()), (mode, -1), "{name}");
+    }
+    assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 2);
 }
 
 #[test]

@@ -46,23 +46,34 @@ fn delete_locked(
     name: &str,
 ) -> Result<Deleted> {
     let text = name.strip_prefix("containers-storage:").unwrap_or(name);
-    // Looked for in all stores, so that an image of a read-only store is refused, not "not found".
-    let stores = Store::open_all(location)?;
-    let found = find(&stores, wanted, platform, text)?.image.id.clone();
-    drop(stores);
-
-    let root = Dir::open(&location.graph_root)?;
     let driver = location.driver;
-    let (Some(layers_dir), Some(images_dir)) =
-        (root.sub_if_exists(format!("{driver}-layers"))?, root.sub_if_exists(format!("{driver}-images"))?)
+    // Looked into as well, so that an image of a read-only store is refused, not "not found".
+    // Opened first: under our own lock we would wait for ourselves if the store were named twice.
+    let additional = Store::open_each(&location.additional, driver)?;
+    let Some(root) = Dir::open_if_exists(&location.graph_root)? else {
+        let found = find(&additional, wanted, platform, text)?;
+        return Err(read_only(&found.image.id));
+    };
+    let (layers_dir, images_dir) = (format!("{driver}-layers"), format!("{driver}-images"));
+    let (Some(layers_dir), Some(images_dir)) = (root.sub_if_exists(layers_dir)?, root.sub_if_exists(images_dir)?)
     else {
-        return Err(read_only(&found));
+        let found = find(&additional, wanted, platform, text)?;
+        return Err(read_only(&found.image.id));
     };
     // In the order of containers-storage: layers, images, containers.
     let mut layers = Locked::<LayerRecord>::open(&layers_dir, Kind::Exclusive)?;
     let mut images = Locked::<ImageRecord>::open(&images_dir, Kind::Exclusive)?;
     let containers = Containers::open(&root, driver)?;
-    let Some(image) = images.find(&found).cloned() else { return Err(read_only(&found)) };
+    let image = {
+        let own =
+            Store { driver, root: root.reopen()?, images: images.records.clone(), layers: layers.records.clone() };
+        let stores: Vec<Store> = std::iter::once(own).chain(additional).collect();
+        let found = find(&stores, wanted, platform, text)?;
+        if !std::ptr::eq(found.store, &stores[0]) {
+            return Err(read_only(&found.image.id));
+        }
+        found.image.clone()
+    };
     if let Some(user) = containers.records.iter().find(|container| container.image.as_ref() == Some(&image.id)) {
         return Err(Error::refused(format!("image {} is in use by container {}", image.id, user.id))
             .hint("remove the container first"));
@@ -73,8 +84,11 @@ fn delete_locked(
 
     images.replace(others, clock)?;
     images_dir.remove_all(&image.id)?;
-    if !unused.is_empty() {
-        delete_layers(&root, driver, &mut layers, &unused, clock)?;
+    // As every writer does: what a dead one left half written, or half deleted, goes too.
+    let dead = layers.records.iter().filter(|layer| layer.incomplete() && !unused.contains(&layer.id));
+    let going: Vec<String> = unused.iter().chain(dead.map(|layer| &layer.id)).cloned().collect();
+    if !going.is_empty() {
+        delete_layers(&root, driver, &mut layers, &going, clock)?;
     }
     Ok(Deleted { image: image.id, names: image.names, layers: unused })
 }
@@ -84,7 +98,7 @@ fn read_only(id: &str) -> Error {
 }
 
 /// Deletes layers, flagged as incomplete meanwhile: what a killed deletion leaves, the next writer removes.
-pub(super) fn delete_layers(
+fn delete_layers(
     root: &Dir,
     driver: Driver,
     layers: &mut Locked<LayerRecord>,
@@ -104,7 +118,7 @@ pub(super) fn delete_layers(
 }
 
 /// Removes all that a store keeps of a layer but its record. What is not there need not be.
-pub(super) fn remove_layer(root: &Dir, driver: Driver, id: &str) -> Result<()> {
+fn remove_layer(root: &Dir, driver: Driver, id: &str) -> Result<()> {
     check_id(id)?;
     match driver {
         Driver::Overlay => {

@@ -105,7 +105,8 @@ impl StorageSource {
             && record.compressed_diff_digest.is_none_or(|digest| digest == wanted.descriptor.digest);
         match same {
             true => Ok(LayerBlob::AsDescribed(blob)),
-            false => Ok(LayerBlob::Uncompressed(blob, u64::try_from(record.diff_size).ok())),
+            // 0 is what a record without a size has; -1 says that it is not known.
+            false => Ok(LayerBlob::Uncompressed(blob, u64::try_from(record.diff_size).ok().filter(|size| *size > 0))),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A store and its additional stores, opened for reading: which image a reference means, and where its layers are.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::location::Location;
 use super::names::{MANIFEST, big_data_file, manifest_key};
@@ -54,10 +54,16 @@ impl Store {
 
     /// Opens the store of a location, then its additional stores; those that are not there are left out.
     pub fn open_all(location: &Location) -> Result<Vec<Self>> {
-        let roots = std::iter::once(&location.graph_root).chain(&location.additional);
+        let mut stores = Self::open_each(std::slice::from_ref(&location.graph_root), location.driver)?;
+        stores.extend(Self::open_each(&location.additional, location.driver)?);
+        Ok(stores)
+    }
+
+    /// Opens the stores of these graph roots; those that are not there are left out.
+    pub fn open_each(roots: &[PathBuf], driver: Driver) -> Result<Vec<Self>> {
         let mut stores = Vec::new();
         for root in roots {
-            let store = Self::open(root, location.driver).context(|| format!("opening store `{}`", display(root)))?;
+            let store = Self::open(root, driver).context(|| format!("opening store `{}`", display(root)))?;
             stores.extend(store);
         }
         Ok(stores)
