@@ -1,7 +1,10 @@
 //! The commands: typed arguments, one call into the library, printed results. One file each.
 
 mod completion;
+mod copy;
 mod delete;
+mod embed;
+mod inspect;
 mod is_manifest_list;
 mod lists;
 mod man;
@@ -86,6 +89,9 @@ impl Setting<'_> {
 pub(crate) fn run(typed: Cli, cancel: &Cancel) -> Result<()> {
     let setting = Setting { global: &typed.global, cancel };
     match typed.command {
+        Command::Embed(arguments) => embed::run(&arguments, &setting),
+        Command::Copy(arguments) => copy::run(&arguments, &setting),
+        Command::Inspect(arguments) => inspect::run(&arguments, &setting),
         Command::Delete(arguments) => delete::run(&arguments, &setting),
         Command::ManifestDigest(arguments) => manifest_digest::run(&arguments),
         Command::IsManifestList(arguments) => is_manifest_list::run(&arguments),
@@ -94,7 +100,6 @@ pub(crate) fn run(typed: Cli, cancel: &Cancel) -> Result<()> {
         Command::ResolveInput(arguments) => resolve_input::run(&arguments, &setting),
         Command::Completion(arguments) => completion::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
-        _ => Err(Error::unsupported("this command is yet to come")),
     }
 }
 

@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use crate::dir::{DirDestination, DirSource};
 use crate::error::{Context, Error, Result};
+use crate::fs::Dir;
 use crate::image::{ImageDestination, ImageSource};
 use crate::layout::{LayoutDestination, LayoutSource};
 use crate::oci::Platform;
 use crate::reference::{ImageReference, Name, StorageReference};
+use crate::storage::destination::StorageDestination;
 use crate::storage::location::{Location, StorageConf};
 use crate::storage::source::StorageSource;
 
@@ -40,26 +42,46 @@ impl Default for Rooms {
 
 /// Opens the image that a reference names.
 pub fn open_source(reference: &ImageReference, rooms: &Rooms) -> Result<Box<dyn ImageSource>> {
-    match reference {
-        ImageReference::Dir(path) => Ok(Box::new(DirSource::open(path)?)),
-        ImageReference::Oci(layout) => Ok(Box::new(LayoutSource::open(layout, rooms.shared_blob_dir.as_deref())?)),
+    let shared = rooms.shared_blob_dir.as_deref();
+    Ok(match reference {
+        ImageReference::Dir(path) => Box::new(DirSource::open(path)?),
+        ImageReference::Oci(layout) => Box::new(LayoutSource::open(layout, shared)?),
+        ImageReference::OciArchive(_) | ImageReference::DockerArchive(_) => return Err(yet_to_come(reference)),
         ImageReference::Storage(storage) => {
             let frame = || format!("opening {reference}");
             let location = Location::resolve(&storage.store, rooms.storage_conf.as_ref()).context(frame)?;
             let image = storage.image.as_ref().ok_or_else(|| names_no_image(storage))?;
-            Ok(Box::new(StorageSource::open(&location, image, &rooms.platform)?))
+            Box::new(StorageSource::open(&location, image, &rooms.platform)?)
         }
-        _ => Err(yet_to_come(reference)),
-    }
+    })
 }
 
 /// Opens the room that a reference names, to put an image into it.
 pub fn open_destination(reference: &ImageReference, rooms: &Rooms) -> Result<Box<dyn ImageDestination>> {
-    match reference {
-        ImageReference::Dir(path) => Ok(Box::new(DirDestination::create(path)?)),
-        ImageReference::Oci(layout) => Ok(Box::new(LayoutDestination::create(layout, rooms.shared_blob_dir.as_deref())?)),
-        _ => Err(yet_to_come(reference)),
-    }
+    let shared = rooms.shared_blob_dir.as_deref();
+    Ok(match reference {
+        ImageReference::Dir(path) => Box::new(DirDestination::create(path)?),
+        ImageReference::Oci(layout) => Box::new(LayoutDestination::create(layout, shared)?),
+        ImageReference::OciArchive(_) | ImageReference::DockerArchive(_) => return Err(yet_to_come(reference)),
+        ImageReference::Storage(storage) => {
+            storage_destination(storage, rooms).context(|| format!("opening {reference} to write to it"))?
+        }
+    })
+}
+
+fn storage_destination(storage: &StorageReference, rooms: &Rooms) -> Result<Box<dyn ImageDestination>> {
+    let location = Location::resolve(&storage.store, rooms.storage_conf.as_ref())?;
+    let image = storage.image.as_ref().ok_or_else(|| names_no_image(storage))?;
+    let names = match (&image.name, &image.id) {
+        (Some(name), None) => vec![name.clone()],
+        (_, Some(_)) => {
+            return Err(Error::unsupported("an image ID cannot be chosen: it is the digest of the image's config")
+                .hint("name the image, and leave the ID away"));
+        }
+        (None, None) => return Err(names_no_image(storage)),
+    };
+    let root = Dir::create_all(&location.graph_root)?;
+    Ok(Box::new(StorageDestination::create(root, location.driver, names, rooms.clock)?))
 }
 
 fn names_no_image(storage: &StorageReference) -> Error {

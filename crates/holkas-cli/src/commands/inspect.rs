@@ -1,0 +1,52 @@
+//! `holkas inspect IMAGE`
+
+use holkas::Result;
+use holkas::error::Error;
+use holkas::inspect::{config, inspect, raw, raw_config, render, to_json};
+use holkas::open::{Rooms, open_source};
+use holkas::reference::{ArchiveSelect, ImageReference};
+
+use super::Setting;
+use crate::{cli, output};
+
+/// Prints what was asked for of the image. As in skopeo, no policy is asked: nothing is let in.
+pub(crate) fn run(arguments: &cli::Inspect, setting: &Setting<'_>) -> Result<()> {
+    if arguments.raw && arguments.format.is_some() {
+        return Err(Error::invalid("raw output does not support format option"));
+    }
+    if arguments.config && arguments.format.is_some() {
+        return Err(Error::unsupported("--format with --config is not in this version")
+            .hint("print the config as JSON, and let another program choose from it"));
+    }
+    let reference = ImageReference::parse(&arguments.image)?;
+    let rooms =
+        Rooms { shared_blob_dir: arguments.shared_blob_dir.clone(), ..setting.rooms(arguments.platform.as_ref())? };
+    let source = open_source(&reference, &rooms)?;
+    let platform = &rooms.platform;
+    match (arguments.raw, arguments.config) {
+        (true, false) => output::write(raw(&*source)?.bytes()),
+        (true, true) => output::write(raw_config(&*source, platform)?.bytes()),
+        (false, true) => output::line(to_json(&config(&*source, platform)?)?),
+        (false, false) => {
+            let mut inspection = inspect(&*source, platform)?;
+            inspection.name = repository(&reference);
+            match &arguments.format {
+                Some(template) => output::write(render(template, &inspection)?.as_bytes()),
+                None => output::line(to_json(&inspection)?),
+            }
+        }
+    }
+}
+
+/// Returns the repository that a reference names, where its transport knows names of registries.
+fn repository(reference: &ImageReference) -> Option<String> {
+    let name = match reference {
+        ImageReference::Storage(storage) => storage.image.as_ref().and_then(|image| image.name.as_ref()),
+        ImageReference::DockerArchive(archive) => match &archive.select {
+            ArchiveSelect::Tag(name) => Some(name),
+            ArchiveSelect::Only | ArchiveSelect::Position(_) => None,
+        },
+        ImageReference::Dir(_) | ImageReference::Oci(_) | ImageReference::OciArchive(_) => None,
+    };
+    name.map(|name| name.repository().to_string())
+}
