@@ -276,6 +276,13 @@ impl Dir {
         }
     }
 
+    /// Makes a file for reading and writing that never has a name, and is gone when closed.
+    pub fn unnamed_file(&self) -> Result<File> {
+        let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+        let frame = || format!("creating a file in `{}`", display(&self.path));
+        rustix::fs::openat(&self.fd, c".", flags, Mode::from_raw_mode(0o600)).map(File::from).context(frame)
+    }
+
     /// Renames something directly below to a name in `to`, replacing a file that is there.
     pub fn rename(&self, from: impl AsRef<[u8]>, to: &Dir, name: impl AsRef<[u8]>) -> Result<()> {
         let (from, name) = (from.as_ref(), name.as_ref());

@@ -7,7 +7,7 @@
 //! ```
 
 pub(crate) mod blob;
-mod destination;
+pub(crate) mod destination;
 pub(crate) mod index;
 pub(crate) mod place;
 

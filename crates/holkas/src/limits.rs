@@ -67,3 +67,5 @@ pub const CHUNK: usize = 256 << 10;
 pub const DIR_VERSION: Limit = Limit { bytes: 4096, what: "version file" };
 /// The file `oci-layout`: 30 bytes, with room for what may come.
 pub const OCI_LAYOUT: Limit = Limit { bytes: 64 << 10, what: "oci-layout" };
+/// An archive that is compressed or comes through a pipe, unpacked: larger than any image that people carry about.
+pub const ARCHIVE_SPOOL: Limit = Limit { bytes: 1 << 40, what: "unpacked archive" };

@@ -107,7 +107,9 @@ impl DirDestination {
                 (&only.manifest, &only.signatures)
             }
             (None, 0) => return Err(Error::invalid("nothing was written")),
-            (None, n) => return Err(Error::refused(format!("a dir: holds one image, or one list of images; not {n} images"))),
+            (None, n) => {
+                return Err(Error::refused(format!("a dir: holds one image, or one list of images; not {n} images")));
+            }
         };
         blob::put_document(&self.image, "manifest.json", top)?;
         put_signatures(&self.image, "", signatures)?;

@@ -38,7 +38,7 @@ pub(crate) fn write_layer(layer: &Layer, body: LayerReader, out: &mut impl Write
 }
 
 /// Copies all of `from`, and returns how many bytes that were.
-pub(crate) fn copy(from: &mut impl io::Read, to: &mut impl Write) -> Result<u64> {
+pub(crate) fn copy(from: &mut impl io::Read, to: &mut (impl Write + ?Sized)) -> Result<u64> {
     let mut buffer = vec![0; CHUNK];
     let mut copied = 0;
     loop {
@@ -87,7 +87,9 @@ pub(crate) fn open(dir: &Dir, name: &str, descriptor: &Descriptor) -> Result<Unt
 pub(crate) fn require_all(image: &Image, stored: &[Stored]) -> Result<()> {
     match image.layers.iter().find(|layer| !stored.iter().any(|s| s.position == layer.position)) {
         None => Ok(()),
-        Some(layer) => Err(Error::invalid(format!("layer {} ({}) was not put", layer.position, layer.descriptor.digest))
-            .context(format!("writing image {}", image.manifest.digest()))),
+        Some(layer) => {
+            Err(Error::invalid(format!("layer {} ({}) was not put", layer.position, layer.descriptor.digest))
+                .context(format!("writing image {}", image.manifest.digest())))
+        }
     }
 }

@@ -8,9 +8,9 @@ use super::index::{LayoutIndex, OCI_LAYOUT_FILE};
 use super::place::Place;
 use super::{blob, blob_path, check_version, name_of, shared_blob_path};
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::fs::Dir;
 use crate::fs::lock::{Kind, Lock};
 use crate::fs::staging::{self, Staging};
-use crate::fs::Dir;
 use crate::image::{
     Capabilities, Image, ImageDestination, ImageWriter, Layer, LayerForm, LayerOrder, LayerReader, Stored, Support,
     UntrustedSignature,

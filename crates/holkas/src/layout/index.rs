@@ -10,8 +10,8 @@ use crate::reference::LayoutSelect;
 /// The annotation that names an entry.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
-/// What `oci-layout` holds.
-pub(crate) const OCI_LAYOUT_FILE: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+/// What `oci-layout` holds, as skopeo writes it.
+pub(crate) const OCI_LAYOUT_FILE: &[u8] = br#"{"imageLayoutVersion": "1.0.0"}"#;
 
 /// The document, with all its keys.
 #[derive(Debug)]
