@@ -75,6 +75,9 @@ pub enum TarPiece<'a> {
     Content(&'a [u8]),
 }
 
+/// Takes all pieces of a tar, in order.
+pub type Split<'s> = &'s mut dyn FnMut(TarPiece<'_>) -> Result<()>;
+
 /// Writes the entries of the tar `layer` into the directory `into`, and reads it to its end.
 ///
 /// Every byte of the tar is handed to `split`, in order, so that the exact tar can be stored.
@@ -85,12 +88,7 @@ pub enum TarPiece<'a> {
 ///
 /// `Invalid` and `Refused` where the layer is at fault, `Unsupported` where it has what cannot be stored,
 /// `Forbidden` where the operating system does not allow it, and what `layer` and `split` return.
-pub fn unpack(
-    layer: &mut dyn Read,
-    into: &Dir,
-    options: &UnpackOptions,
-    split: Option<&mut dyn FnMut(TarPiece<'_>) -> Result<()>>,
-) -> Result<Unpacked> {
+pub fn unpack(layer: &mut dyn Read, into: &Dir, options: &UnpackOptions, split: Option<Split<'_>>) -> Result<Unpacked> {
     let mut reader = tar::Reader::new(layer, split);
     let mut tree = tree::Tree::new(into, *options)?;
     let mut header = tar::Header::new();

@@ -7,12 +7,9 @@ use std::io::{ErrorKind, Read};
 
 use super::header::{self, BLOCK, Block, Kind};
 use super::pax::{self, Pax};
-use super::{TarPiece, Timestamp};
+use super::{Split, TarPiece, Timestamp};
 use crate::error::{Error, Result};
 use crate::limits::{CHUNK, PATH, TAR_EXTENSION};
-
-/// The sink of all bytes of the tar.
-pub(super) type Split<'s> = &'s mut dyn FnMut(TarPiece<'_>) -> Result<()>;
 
 /// One entry, its extensions applied. It is used again for the next, so that entries cost no allocation.
 #[derive(Debug)]

@@ -121,7 +121,7 @@ impl<'d> Tree<'d> {
         if header.name.ends_with(b"/") {
             return Err(Error::invalid("a regular file whose name ends in `/`"));
         }
-        let fd = self.make(path, |dir, name| at::create_file(dir, name))?;
+        let fd = self.make(path, at::create_file)?;
         let mut file = File::from(fd);
         reader.content(|piece| file.write_all(piece).map_err(Error::from))?;
         let fd = OwnedFd::from(file);
