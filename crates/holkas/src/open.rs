@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use crate::archive::{OciArchiveDestination, OciArchiveSource};
 use crate::dir::{DirDestination, DirSource};
+use crate::docker_archive::{DockerArchiveDestination, DockerArchiveSource};
 use crate::error::{Context, Error, Result};
 use crate::fs::Dir;
 use crate::image::{ImageDestination, ImageSource};
@@ -46,7 +48,8 @@ pub fn open_source(reference: &ImageReference, rooms: &Rooms) -> Result<Box<dyn 
     Ok(match reference {
         ImageReference::Dir(path) => Box::new(DirSource::open(path)?),
         ImageReference::Oci(layout) => Box::new(LayoutSource::open(layout, shared)?),
-        ImageReference::OciArchive(_) | ImageReference::DockerArchive(_) => return Err(yet_to_come(reference)),
+        ImageReference::OciArchive(layout) => Box::new(OciArchiveSource::open(layout)?),
+        ImageReference::DockerArchive(archive) => Box::new(DockerArchiveSource::open(archive)?),
         ImageReference::Storage(storage) => {
             let frame = || format!("opening {reference}");
             let location = Location::resolve(&storage.store, rooms.storage_conf.as_ref()).context(frame)?;
@@ -62,7 +65,10 @@ pub fn open_destination(reference: &ImageReference, rooms: &Rooms) -> Result<Box
     Ok(match reference {
         ImageReference::Dir(path) => Box::new(DirDestination::create(path)?),
         ImageReference::Oci(layout) => Box::new(LayoutDestination::create(layout, shared)?),
-        ImageReference::OciArchive(_) | ImageReference::DockerArchive(_) => return Err(yet_to_come(reference)),
+        ImageReference::OciArchive(layout) => Box::new(OciArchiveDestination::create(layout)?),
+        ImageReference::DockerArchive(archive) => {
+            Box::new(DockerArchiveDestination::create(archive, &rooms.additional_tags)?)
+        }
         ImageReference::Storage(storage) => {
             storage_destination(storage, rooms).context(|| format!("opening {reference} to write to it"))?
         }
@@ -86,8 +92,4 @@ fn storage_destination(storage: &StorageReference, rooms: &Rooms) -> Result<Box<
 
 fn names_no_image(storage: &StorageReference) -> Error {
     Error::invalid(format!("`containers-storage:{storage}` names a store, but no image in it"))
-}
-
-fn yet_to_come(reference: &ImageReference) -> Error {
-    Error::unsupported(format!("{}: is yet to come", reference.transport()))
 }
