@@ -21,7 +21,7 @@ pub struct Reassembled {
 
 enum Now {
     Segment(io::Cursor<Vec<u8>>),
-    File(Contents),
+    File(Box<Contents>),
     End,
 }
 
@@ -45,7 +45,8 @@ impl Reassembled {
             Some(Entry::Segment(bytes)) => Ok(Now::Segment(io::Cursor::new(bytes))),
             Some(Entry::File { name, size, checksum: Some(expected) }) if size > 0 => {
                 let file = self.open(&name).context(|| restoring(&name))?;
-                Ok(Now::File(Contents { name, file, left: size, checksum: Checksum::default(), expected }))
+                let contents = Contents { name, file, left: size, checksum: Checksum::default(), expected };
+                Ok(Now::File(Box::new(contents)))
             }
             // What has no contents is whole without them: directories, links, empty files.
             Some(Entry::File { .. }) => Ok(Now::Segment(io::Cursor::default())),

@@ -203,9 +203,8 @@ impl Record for LayerRecord {
             big_data_names: fields.texts("big-data-names")?,
             unknown: fields.rest(&LAYER_KEYS)?,
         };
-        match &record.parent {
-            Some(parent) => check_id(parent).context(|| "reading `parent`")?,
-            None => {}
+        if let Some(parent) = &record.parent {
+            check_id(parent).context(|| "reading `parent`")?;
         }
         Ok(record)
     }
