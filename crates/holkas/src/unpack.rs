@@ -1,7 +1,6 @@
 //! Layers become trees: the tar of a layer is written into a held directory, and nothing outside it is touched.
 //!
-//! The result is what skopeo and podman make of the same layer (`spec` in `docs/`): names are resolved as after
-//! chroot, so that `a -> /b` followed by `a/x` gives `b/x` below the directory, whatever is outside.
+//! The result is what skopeo and podman make of the same layer: names are resolved as after chroot, so that `a -> /b` followed by `a/x` gives `b/x` below the directory, whatever is outside.
 //!
 //! What a store could not give back, or what would act on the mount instead of the tree, is refused: two entries of
 //! one name, `..`, sparse files, contents where there can be none, devices 0/0, and overlay's own attributes.

@@ -227,6 +227,8 @@ fn what_is_refused() {
     check(one(Entry::new(HARD_LINK, "a").linking("../../etc/shadow")), Refused, "`..`");
     check(TarBuilder::new().dir("d", 0o755).hard_link("a", "d").finish(), Invalid, "another name");
     check(one(Entry::new(SYMLINK, "a")), Invalid, "without a target");
+    let error = overlay(&TarBuilder::new().whiteout("a").hard_link("b", "a").finish()).1.unwrap_err();
+    assert!(error.to_string().contains("removed by the layer"), "{error}");
 
     // Whiteouts.
     for name in [".wh.", ".wh..", ".wh...", "d/.wh."] {
@@ -461,12 +463,28 @@ fn whole_tars_without_an_end_and_with_more_after_it() {
 
 #[test]
 fn unprivileged_users_are_told() {
-    // In the process of the test nothing can be given up, so the hint is checked where the kernel denies to root too.
     let dir = tempfile::tempdir().unwrap();
-    fs::create_dir(dir.path().join("in")).unwrap();
-    let tar = one(Entry::new(SYMLINK, "a").linking("b").xattr("security.capability", "nonsense"));
-    let error = unpack_into(&tar, &dir.path().join("in"), OnDisk::Overlay).unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::Forbidden | ErrorKind::Io), "{error}");
+    std::os::unix::fs::chown(dir.path(), Some(65534), Some(65534)).unwrap();
+    for entry in [
+        Entry::new(FILE, "a"),
+        Entry::new(DIR, "b"),
+        Entry::new(FILE, ".wh.c"),
+        Entry::new(FILE, "implied/d"),
+        Entry { device_major: 1, device_minor: 3, ..Entry::new(CHARACTER_DEVICE, "e") },
+    ] {
+        let error = std::thread::scope(|scope| {
+            let unprivileged = || {
+                // These change one thread only.
+                let (user, group) = (rustix::thread::Uid::from_raw(65534), rustix::thread::Gid::from_raw(65534));
+                rustix::thread::set_thread_res_gid(group, group, group).unwrap();
+                rustix::thread::set_thread_res_uid(user, user, user).unwrap();
+                unpack_into(&one(entry), dir.path(), OnDisk::Overlay).unwrap_err()
+            };
+            scope.spawn(unprivileged).join().unwrap()
+        });
+        assert_eq!(error.kind(), ErrorKind::Forbidden, "{error}");
+        assert!(error.hint_text().is_some_and(|hint| hint.contains("root")), "{error}");
+    }
 }
 
 #[test]

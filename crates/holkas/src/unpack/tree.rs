@@ -189,9 +189,13 @@ impl<'d> Tree<'d> {
         result.map_err(missing).context(|| link_frame(header))?;
         // The link's own header counts for the file, as with skopeo; but a symlink keeps its time.
         let (dir, name) = (self.parents.fd(), base(path));
-        let symlink = at::stat(dir, name)
-            .map_err(Error::from)?
-            .is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink);
+        let stat = at::stat(dir, name).map_err(Error::from)?;
+        let symlink = match stat.map(|stat| (FileType::from_raw_mode(stat.st_mode), stat.st_rdev)) {
+            Some((FileType::CharacterDevice, 0)) => {
+                return Err(Error::refused("the target is removed by the layer").context(link_frame(header)));
+            }
+            kind => matches!(kind, Some((FileType::Symlink, _))),
+        };
         at::chown(dir, name, header.uid, header.gid).map_err(allowed)?;
         if !symlink {
             at::chmod(dir, name, header.mode).map_err(allowed)?;
