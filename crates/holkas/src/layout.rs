@@ -7,6 +7,7 @@
 //! ```
 
 pub(crate) mod blob;
+mod delete;
 pub(crate) mod destination;
 pub(crate) mod index;
 pub(crate) mod place;
@@ -22,6 +23,7 @@ use crate::oci::{Descriptor, Digest};
 use crate::reference::{LayoutReference, LayoutSelect};
 use crate::verify::{UntrustedBlob, VerifiedBytes};
 
+pub use delete::delete;
 pub use destination::LayoutDestination;
 
 /// An image of an OCI layout, to read from.

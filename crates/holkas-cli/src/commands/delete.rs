@@ -1,6 +1,7 @@
 //! `holkas delete IMAGE`
 
 use holkas::error::{Context, Error, Result};
+use holkas::layout;
 use holkas::reference::ImageReference;
 use holkas::storage::delete::delete;
 use holkas::storage::location::Location;
@@ -20,10 +21,8 @@ pub(crate) fn run(arguments: &cli::Delete, setting: &Setting<'_>) -> Result<()> 
             environment::may_write_stores()?;
             delete(&location, image.context(frame)?, &rooms.platform, environment::source_date_epoch()?).map(drop)
         }
-        ImageReference::Oci(_)
-        | ImageReference::Dir(_)
-        | ImageReference::OciArchive(_)
-        | ImageReference::DockerArchive(_) => {
+        ImageReference::Oci(layout) => layout::delete(layout, arguments.shared_blob_dir.as_deref()),
+        ImageReference::Dir(_) | ImageReference::OciArchive(_) | ImageReference::DockerArchive(_) => {
             Err(Error::unsupported(format!("images cannot be deleted from {}: rooms", reference.transport()))
                 .context(format!("deleting {reference}")))
         }

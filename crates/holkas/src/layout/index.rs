@@ -55,27 +55,40 @@ impl LayoutIndex {
 
     /// Returns the entry that is asked for.
     pub(crate) fn select(&self, select: &LayoutSelect) -> Result<Descriptor> {
-        let found = match select {
+        descriptor(&self.entries[self.position(select)?])
+    }
+
+    /// Takes the entry that is asked for away, and returns it.
+    pub(crate) fn remove(&mut self, select: &LayoutSelect) -> Result<Descriptor> {
+        let at = self.position(select)?;
+        descriptor(&self.entries.remove(at))
+    }
+
+    /// Returns all entries.
+    pub(crate) fn descriptors(&self) -> Result<Vec<Descriptor>> {
+        self.entries.iter().map(descriptor).collect()
+    }
+
+    fn position(&self, select: &LayoutSelect) -> Result<usize> {
+        match select {
             LayoutSelect::Only => match self.entries.as_slice() {
-                [] => return Err(Error::not_found("the layout holds no image")),
-                [only] => only,
-                several => {
-                    return Err(Error::not_found(format!("the layout holds {} images; name one", several.len()))
-                        .hint(self.names_hint()));
-                }
+                [] => Err(Error::not_found("the layout holds no image")),
+                [_] => Ok(0),
+                several => Err(Error::not_found(format!("the layout holds {} images; name one", several.len()))
+                    .hint(self.names_hint())),
             },
             // Where a name occurs twice, the first one has it, as in skopeo.
             LayoutSelect::Named(name) => {
-                self.entries.iter().find(|entry| name_of(entry) == Some(name)).ok_or_else(|| {
+                self.entries.iter().position(|entry| name_of(entry) == Some(name)).ok_or_else(|| {
                     Error::not_found(format!("the layout has no image named `{}`", printable(name.as_bytes())))
                         .hint(self.names_hint())
-                })?
+                })
             }
-            LayoutSelect::Position(n) => self.entries.get(*n).ok_or_else(|| {
-                Error::not_found(format!("there is no image @{n}: the layout holds {}", self.entries.len()))
-            })?,
-        };
-        descriptor(found)
+            LayoutSelect::Position(n) if *n < self.entries.len() => Ok(*n),
+            LayoutSelect::Position(n) => {
+                Err(Error::not_found(format!("there is no image @{n}: the layout holds {}", self.entries.len())))
+            }
+        }
     }
 
     fn names_hint(&self) -> String {
