@@ -53,7 +53,12 @@ fn inspect_says_what_skopeo_says() {
             let arguments: Vec<&str> = ["inspect"].iter().chain(flags).copied().chain([reference.as_str()]).collect();
             let ours = run(&arguments);
             let theirs = Peer::skopeo().run(&arguments);
-            assert_eq!((ours.code, ours.out), (0, theirs.text()), "image {n}: {flags:?}: {}", ours.err);
+            assert_eq!(
+                (ours.code, ours.out.as_bytes()),
+                (0, theirs.stdout.as_slice()),
+                "image {n}: {flags:?}: {}",
+                ours.err
+            );
         }
     }
 }

@@ -5,29 +5,29 @@ use std::process::Command;
 
 /// What a run gave.
 #[derive(Debug)]
-pub struct Output {
+pub(crate) struct Output {
     /// The exit code.
-    pub code: i32,
+    pub(crate) code: i32,
     /// Standard output.
-    pub out: String,
+    pub(crate) out: String,
     /// Standard error.
-    pub err: String,
+    pub(crate) err: String,
 }
 
 /// Returns the program, with an environment in which nothing is configured.
-pub fn holkas() -> Command {
+pub(crate) fn holkas() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_holkas"));
     command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", "/nonexistent");
     command
 }
 
 /// Runs the program.
-pub fn run(arguments: &[impl AsRef<OsStr>]) -> Output {
+pub(crate) fn run(arguments: &[impl AsRef<OsStr>]) -> Output {
     finish(holkas().args(arguments))
 }
 
 /// Runs a command to its end.
-pub fn finish(command: &mut Command) -> Output {
+pub(crate) fn finish(command: &mut Command) -> Output {
     let output = command.output().expect("the program runs");
     Output {
         code: output.status.code().expect("an exit code"),
