@@ -117,7 +117,15 @@ impl<R> Decoder<R> {
     /// Says what is wrong with the data; errors of the reader below stay as they are.
     fn explain(&self, error: io::Error) -> io::Error {
         let ours = error.get_ref().is_some_and(|inner| inner.is::<Error>());
-        if ours || error.raw_os_error().is_some() || error.kind() == io::ErrorKind::Interrupted {
+        let of_decoders = matches!(
+            error.kind(),
+            io::ErrorKind::InvalidData
+                | io::ErrorKind::InvalidInput
+                | io::ErrorKind::UnexpectedEof
+                | io::ErrorKind::Other
+                | io::ErrorKind::OutOfMemory
+        );
+        if ours || !of_decoders || error.raw_os_error().is_some() || matches!(self.form, Form::Plain(_)) {
             return error;
         }
         let name = self.compression().name();

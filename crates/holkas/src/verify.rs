@@ -36,6 +36,7 @@ impl UntrustedBlob {
             expected: expected.clone(),
             read: 0,
             proven: false,
+            too_long: false,
             cancel: Cancel::default(),
         }
     }
@@ -103,6 +104,8 @@ pub struct BlobReader {
     expected: Descriptor,
     read: u64,
     proven: bool,
+    /// Too many bytes came. Said again if anybody reads on: what follows could look right.
+    too_long: bool,
     cancel: Cancel,
 }
 
@@ -130,7 +133,9 @@ impl BlobReader {
 
     /// Called once all expected bytes were read: one byte more is one too many, and the digest decides.
     fn prove(&mut self) -> Result<()> {
-        if read_retrying(&mut self.reader, &mut [0]).context(|| "reading past the end of the blob")? != 0 {
+        self.too_long = self.too_long
+            || read_retrying(&mut self.reader, &mut [0]).context(|| "reading past the end of the blob")? != 0;
+        if self.too_long {
             return Err(Error::mismatch(format!(
                 "blob is longer than its descriptor says: {} is {} bytes, and more follow",
                 self.expected.digest, self.expected.size

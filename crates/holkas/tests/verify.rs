@@ -114,7 +114,7 @@ fn lying_blobs_do_not() {
 /// No byte beyond the promised size reaches the caller, and only one is read to know.
 #[test]
 fn no_more_than_promised() {
-    let drip = Drip { bytes: [BODY, &[0; 4096]].concat(), step: 8192, allowed: BODY.len() + 1, given: 0 };
+    let drip = Drip { bytes: [BODY, &[0]].concat(), step: 8192, allowed: BODY.len() + 1, given: 0 };
     let mut reader = UntrustedBlob::new(drip).verify(&honest());
     let mut buffer = [0; 8192];
     assert_eq!(reader.read(&mut buffer).expect("the promised bytes"), BODY.len());
@@ -195,7 +195,7 @@ const ALL: [Compression; 5] =
 
 #[test]
 fn every_compression_is_undone() {
-    let big: Vec<u8> = pattern(3 << 20);
+    let big: Vec<u8> = pattern(400_000);
     for body in [BODY, &big[..]] {
         for compression in ALL {
             let one = packed(compression, body);
