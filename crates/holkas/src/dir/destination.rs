@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use super::{VERSION, VERSION_PREFIX, blob_name};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, ErrorKind, Result};
 use crate::fs::staging::{self, Staging};
 use crate::fs::{Dir, display};
 use crate::image::{
@@ -35,7 +35,8 @@ pub struct DirDestination {
 enum Target {
     /// The staging directory is beside the place, and what it holds is renamed into it.
     Beside(Place),
-    /// The place is a mount point or a root, which cannot be replaced: files are moved into it one by one.
+    /// The directory stays and files are moved into it one by one, `manifest.json` last: it is empty, so that this is
+    /// as good as a step, or it cannot be replaced, being a mount point or in a directory that is not ours.
     Within(Dir),
 }
 
@@ -63,29 +64,24 @@ impl DirDestination {
     /// An image that is there is replaced when the new one is published. Any other directory must be empty.
     pub fn create(path: &Path) -> Result<Self> {
         let frame = || format!("preparing dir:{}", display(path));
-        let existing = Dir::open_if_exists(path).context(frame)?;
         let mut mode = 0o755;
-        let mut fixed = false;
-        if let Some(existing) = &existing {
-            refuse_foreign(existing).context(frame)?;
-            let metadata = std::fs::metadata(path).context(frame)?;
-            mode = metadata.mode() & 0o7777;
-            let real = std::fs::canonicalize(path).context(frame)?;
-            fixed = match real.parent() {
-                Some(parent) => std::fs::metadata(parent).context(frame)?.dev() != metadata.dev(),
-                None => true,
-            };
-        }
-        let (target, staging) = match existing {
-            Some(dir) if fixed => {
-                staging::sweep(&dir).context(frame)?;
-                let staging = Staging::create(&dir).context(frame)?;
-                (Target::Within(dir), staging)
-            }
-            _ => {
+        let (target, staging) = match Dir::open_if_exists(path).context(frame)? {
+            None => {
                 let place = Place::find(path)?;
                 let staging = Staging::create(&place.parent).context(frame)?;
                 (Target::Beside(place), staging)
+            }
+            Some(dir) => {
+                refuse_foreign(&dir).context(frame)?;
+                mode = std::fs::metadata(path).context(frame)?.mode() & 0o7777;
+                match replaceable(path, &dir).context(frame)? {
+                    Some((place, staging)) => (Target::Beside(place), staging),
+                    None => {
+                        staging::sweep(&dir).context(frame)?;
+                        let staging = Staging::create(&dir).context(frame)?;
+                        (Target::Within(dir), staging)
+                    }
+                }
             }
         };
         let image = staging.dir().make(IMAGE, mode).context(frame)?;
@@ -123,6 +119,25 @@ impl DirDestination {
         }
         blob::put_bytes(&self.image, "version", VERSION)?;
         self.image.sync()
+    }
+}
+
+/// Returns the place of a directory with an image, and a staging directory beside it, if it can be replaced.
+fn replaceable(path: &Path, dir: &Dir) -> Result<Option<(Place, Staging)>> {
+    if dir.entries()?.is_empty() {
+        return Ok(None);
+    }
+    let real = std::fs::canonicalize(path)?;
+    let device = |path: &Path| std::fs::metadata(path).map(|metadata| metadata.dev());
+    match real.parent() {
+        Some(parent) if device(parent)? == device(&real)? => {}
+        Some(_) | None => return Ok(None),
+    }
+    let place = Place::find(&real)?;
+    match Staging::create(&place.parent) {
+        Ok(staging) => Ok(Some((place, staging))),
+        Err(error) if error.kind() == ErrorKind::Forbidden => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

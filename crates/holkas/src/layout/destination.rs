@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard};
 use super::index::{LayoutIndex, OCI_LAYOUT_FILE};
 use super::place::Place;
 use super::{blob, blob_path, check_version, name_of, shared_blob_path};
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Context, Error, Result};
 use crate::fs::Dir;
 use crate::fs::lock::{Kind, Lock};
 use crate::fs::staging::{self, Staging};
@@ -145,41 +145,43 @@ impl LayoutDestination {
         if let Some(shared) = &self.shared {
             self.place_blobs(shared)?;
         }
-        match &self.target {
-            Target::New { place, layout } => {
-                let new = layout.dir().sub(LAYOUT)?;
-                if self.shared.is_none() {
-                    self.place_blobs(&new.sub(BLOBS)?)?;
-                }
-                let mut index = LayoutIndex::new();
-                index.add(&top, name);
-                blob::put_bytes(&new, "index.json", &index.to_bytes())?;
-                blob::put_bytes(&new, "oci-layout", OCI_LAYOUT_FILE)?;
-                new.sync()?;
-                if place.parent.exists(&place.name)? {
-                    return Err(Error::new(ErrorKind::Busy, "somebody else made the layout meanwhile"));
-                }
-                layout.dir().rename(LAYOUT, &place.parent, &place.name)?;
-                place.parent.sync()
-            }
-            Target::Existing(dir) => {
-                let blobs = dir.make(BLOBS, 0o755)?;
-                if self.shared.is_none() {
-                    self.place_blobs(&blobs)?;
-                }
-                // The lock is on the one file that every layout has and nobody replaces.
-                let file = dir.open_for_update("oci-layout", blob::MODE)?;
-                let lock = Lock::wait(file, Kind::Exclusive)?;
-                let mut index = read_index(dir)?;
-                index.add(&top, name);
-                if lock.file().metadata().map_err(Error::from)?.len() == 0 {
-                    std::io::Write::write_all(&mut lock.file(), OCI_LAYOUT_FILE).map_err(Error::from)?;
-                    lock.file().sync_data().map_err(Error::from)?;
-                }
-                blob::put_bytes(dir, "index.json", &index.to_bytes())?;
-                dir.sync()
-            }
+        let (place, layout) = match &self.target {
+            Target::New { place, layout } => (place, layout),
+            Target::Existing(dir) => return self.add_to(dir, &top, name),
+        };
+        if let Some(dir) = place.parent.sub_if_exists(&place.name)? {
+            // Somebody else made it meanwhile.
+            return self.add_to(&dir, &top, name);
         }
+        let new = layout.dir().sub(LAYOUT)?;
+        if self.shared.is_none() {
+            self.place_blobs(&new.sub(BLOBS)?)?;
+        }
+        let mut index = LayoutIndex::new();
+        index.add(&top, name);
+        blob::put_bytes(&new, "index.json", &index.to_bytes())?;
+        blob::put_bytes(&new, "oci-layout", OCI_LAYOUT_FILE)?;
+        new.sync()?;
+        layout.dir().rename(LAYOUT, &place.parent, &place.name)?;
+        place.parent.sync()
+    }
+
+    /// Makes the image visible in a layout that is there.
+    fn add_to(&self, dir: &Dir, top: &Descriptor, name: Option<&str>) -> Result<()> {
+        let blobs = dir.make(BLOBS, 0o755)?;
+        if self.shared.is_none() {
+            self.place_blobs(&blobs)?;
+        }
+        // The lock is on the one file that every layout has and nobody replaces.
+        let lock = Lock::wait(dir.open_for_update("oci-layout", blob::MODE)?, Kind::Exclusive)?;
+        let mut index = read_index(dir)?;
+        index.add(top, name);
+        if lock.file().metadata().map_err(Error::from)?.len() == 0 {
+            std::io::Write::write_all(&mut lock.file(), OCI_LAYOUT_FILE).map_err(Error::from)?;
+            lock.file().sync_data().map_err(Error::from)?;
+        }
+        blob::put_bytes(dir, "index.json", &index.to_bytes())?;
+        dir.sync()
     }
 
     /// Opens a blob that the destination had before this run.
