@@ -149,7 +149,7 @@ impl DockerArchiveDestination {
         let tags: Vec<_> = self.tags.iter().map(Name::to_string).collect();
         let item = Item {
             config: config_name,
-            repo_tags: Some(tags).filter(|tags| !tags.is_empty()),
+            repo_tags: Some(tags),
             layers: Some(config.diff_ids().iter().map(|diff_id| layer_name(&diff_id.0)).collect()),
         };
         let top = legacy.last().map(|layer| layer.id.clone());
