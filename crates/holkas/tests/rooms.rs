@@ -605,7 +605,7 @@ fn docker_archives_of_all_makers_are_read() {
             assert_eq!(source.origin(), holkas::image::Origin::Synthesised);
             let to = at(&format!("ours-{maker}-{n}"));
             copy(&source, Room::Dir.destination(&to).unwrap()).unwrap();
-            if maker == "linked" {
+            if maker == "linked" || maker == "Gzip" {
                 continue;
             }
             let theirs = format!("docker-archive:{}", at(maker).display());
@@ -613,7 +613,8 @@ fn docker_archives_of_all_makers_are_read() {
             let raw = skopeo.run(["inspect", "--raw", &theirs]).text().replace(".tar.gzip", ".tar");
             assert_eq!(raw.as_bytes(), source.top().unwrap().bytes(), "{maker}");
         }
-        if maker != "linked" {
+        // skopeo 1.9.3 ends on the gzip'd archive with "unexpected EOF", though gzip itself finds no fault.
+        if maker != "linked" && maker != "Gzip" {
             let to = at(&format!("theirs-{maker}"));
             let theirs = format!("docker-archive:{}", at(maker).display());
             skopeo.run(["copy", "-q", &theirs, &Room::Dir.skopeo(&to)]).ok();
@@ -622,7 +623,7 @@ fn docker_archives_of_all_makers_are_read() {
             };
             assert_eq!(blobs(&at(&format!("ours-{maker}-0"))), blobs(&to), "{maker}");
         } else {
-            assert_eq!(tree(&at("ours-linked-0")), tree(&at("ours-skopeo-0")));
+            assert_eq!(tree(&at(&format!("ours-{maker}-0"))), tree(&at("ours-skopeo-0")), "{maker}");
         }
     }
     for select in [ArchiveSelect::Tag(tag("app:2")), ArchiveSelect::Position(1)] {
