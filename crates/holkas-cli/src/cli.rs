@@ -41,7 +41,7 @@ pub(crate) struct Global {
     /// Accepted for skopeo's sake and not used: nothing is spooled to temporary files
     #[arg(long, value_name = "DIR", global = true)]
     pub(crate) tmpdir: Option<PathBuf>,
-    /// Tell more on stderr
+    /// Accepted for skopeo's sake: an error always tells all that is known of its causes
     #[arg(long, global = true)]
     pub(crate) debug: bool,
     /// Print the version
@@ -72,6 +72,7 @@ pub(crate) enum Command {
     /// Resolve an osbuild containers input into images with their manifest lists, as JSON
     ResolveInput(ResolveInput),
     /// Print the completion script for a shell
+    #[command(visible_alias = "completions")]
     Completion(Completion),
     /// Write the man pages into a directory, or print the main one
     Man(Man),

@@ -49,7 +49,9 @@ impl Monitor for Plain {
 
 fn plain(event: &Event<'_>) -> Option<String> {
     Some(match event {
-        Event::ImageStarted { image, layers, bytes } => format!("{image}: {layers} layers, {}", size(*bytes)),
+        Event::ImageStarted { image, layers, bytes } => {
+            format!("{image}: {layers} layer{}, {}", if *layers == 1 { "" } else { "s" }, size(*bytes))
+        }
         Event::LayerFinished { digest, bytes, reused: false } => {
             format!("  layer {} ({})", short(digest), size(*bytes))
         }
