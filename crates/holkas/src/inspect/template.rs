@@ -13,7 +13,8 @@ use crate::error::{Context, Error, Result, printable};
 /// How deep `if` and `range` may stand in each other.
 const DEPTH: usize = 16;
 
-/// Renders a template over an inspection. The result ends with a newline, as skopeo's does.
+/// Renders a template over an inspection. As in skopeo, `\n` and `\t` are what they are in Go,
+/// and a newline is added unless the template ends with one.
 pub fn render(template: &str, inspection: &Inspection) -> Result<String> {
     let frame = || format!("rendering the template `{}`", printable(template.as_bytes()));
     let text = template.replace("\\n", "\n").replace("\\t", "\t");
@@ -24,7 +25,7 @@ pub fn render(template: &str, inspection: &Inspection) -> Result<String> {
     let root = of_inspection(inspection)?;
     let mut out = String::new();
     run(&nodes, &root, &root, &mut out).context(frame)?;
-    if !out.ends_with('\n') {
+    if !text.ends_with('\n') {
         out.push('\n');
     }
     Ok(out)
