@@ -400,7 +400,7 @@ fn inspect_as_skopeo() {
             "{{.Labels | len}}",
             "{{/* nothing */}}x",
             "{{print .Os .Architecture}}",
-            "{{range .Env}}{{$.Os}} {{.}}{{else}}none{{end}}",
+            "{{range .Env}}{{.}}{{else}}none{{end}}",
         ] {
             let theirs = Peer::skopeo().run(["inspect", "--format", template, &reference]).stdout;
             let ours = inspect::render(template, &inspection).expect(template);
