@@ -15,7 +15,6 @@ pub(crate) struct Found {
 }
 
 /// Returns a variable that is set and not empty.
-#[expect(clippy::disallowed_methods, reason = "this file is where the environment is read")]
 fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }

@@ -131,7 +131,9 @@ fn without_a_policy_nothing_comes_in() {
     assert!(!dir.path().join("target").exists());
 
     // The user's own file comes before the system's.
-    fs::create_dir_all(dir.path().join(".config/containers")).expect("config directory");
+    for path in [".config", ".config/containers"] {
+        fs::create_dir(dir.path().join(path)).expect("config directory");
+    }
     fs::copy(&policy, dir.path().join(".config/containers/policy.json")).expect("policy");
     let output = finish(holkas().env("HOME", dir.path()).args(["copy", &source, &target]));
     assert_eq!(output.code, 1, "{}", output.err);
