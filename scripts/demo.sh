@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Embeds the sample images into an empty tree and shows what came of it.
+# The samples are not signed, and a fresh machine has no /etc/containers/policy.json: hence --insecure-policy.
 # HOLKAS may name a binary that is already built; KEEP=1 leaves the tree where it is.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -30,14 +31,14 @@ tidy() {
 }
 trap tidy EXIT
 
-printf '\n$ holkas embed samples/images.toml --root %s\n\n' "$tree"
-"$HOLKAS" embed samples/images.toml --root "$tree"
+printf '\n$ holkas --insecure-policy embed samples/images.toml --root %s\n\n' "$tree"
+"$HOLKAS" --insecure-policy embed samples/images.toml --root "$tree"
 
 printf '\n$ find %s | sort | head -n 40\n\n' "$tree"
 (cd "$tree" && find . | LC_ALL=C sort | awk 'NR <= 40; END { if (NR > 40) print "... and " NR - 40 " more" }')
 
-printf '\nThe same again: a second run changes nothing.\n\n$ holkas embed samples/images.toml --root %s\n\n' "$tree"
-"$HOLKAS" embed samples/images.toml --root "$tree"
+printf '\nThe same again: a second run changes nothing.\n\n$ holkas --insecure-policy embed samples/images.toml --root %s\n\n' "$tree"
+"$HOLKAS" --insecure-policy embed samples/images.toml --root "$tree"
 
 if command -v podman >/dev/null; then
     printf '\nWhat podman sees there:\n\n'

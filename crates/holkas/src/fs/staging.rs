@@ -30,7 +30,11 @@ impl Staging {
             if parent.exists(&name)? {
                 continue;
             }
-            let dir = parent.make(&name, 0o700)?;
+            let dir = match parent.make(&name, 0o700) {
+                // A sweeper may have removed it before we had it open.
+                Err(error) if n < 100 && error.kind() == ErrorKind::Io && !parent.exists(&name)? => continue,
+                made => made?,
+            };
             let Some(file) = lock_file(&dir)? else { continue };
             let lock = Lock::wait(file, Kind::Exclusive)?;
             // A sweeper may have been first to lock what we had just made; then it has removed it.
@@ -39,6 +43,11 @@ impl Staging {
             }
         }
         unreachable!("a process does not make 2^64 directories")
+    }
+
+    /// Returns the directory that it was made in.
+    pub fn parent(&self) -> &Dir {
+        &self.parent
     }
 
     /// Returns the directory.

@@ -67,18 +67,17 @@ impl StorageDestination {
                 .hint("a store with two drivers is refused by podman; choose the driver that it has"));
         }
         sweep(&root)?;
-        let staging = Staging::create(&root)?;
+        // podman and skopeo leave `overlay` mounted on itself, and nothing can be renamed into a mount from outside.
+        let home = if driver == Driver::Overlay { root.sub_if_exists(driver.name())? } else { None };
+        let staging = match home {
+            Some(home) => {
+                sweep(&home)?;
+                Staging::create(&home)?
+            }
+            None => Staging::create(&root)?,
+        };
         let present = Present::read(&root, driver)?;
-        Ok(Self {
-            root,
-            driver,
-            clock,
-            names,
-            staging,
-            present,
-            staged: Mutex::default(),
-            images: Mutex::default(),
-        })
+        Ok(Self { root, driver, clock, names, staging, present, staged: Mutex::default(), images: Mutex::default() })
     }
 
     /// Returns whether the store holds the image already, with these names and all that would be stored with it.
@@ -87,6 +86,11 @@ impl StorageDestination {
         let Some(record) = self.present.images.get(&pending.id.0.hex()) else { return Ok(false) };
         let layers = pending.chain.iter().zip(&image.layers).all(|(id, layer)| self.finds_layer(id, layer.diff_id));
         Ok(layers && record.layer == pending.top_layer && super::publish::is_complete(record, &pending))
+    }
+
+    /// Returns the directory in which layers are staged and to be placed, if it is the driver's own.
+    pub(super) fn home(&self) -> Option<&Dir> {
+        (self.staging.parent().path() != self.root.path()).then(|| self.staging.parent())
     }
 
     fn finds_layer(&self, id: &str, diff_id: Option<DiffId>) -> bool {
@@ -277,7 +281,12 @@ impl Present {
 impl ImageDestination for StorageDestination {
     fn name(&self) -> String {
         let names: Vec<String> = self.names.iter().map(Name::to_string).collect();
-        format!("containers-storage:[{}@{}]{}", self.driver.name(), crate::fs::display(self.root.path()), names.join(","))
+        format!(
+            "containers-storage:[{}@{}]{}",
+            self.driver.name(),
+            crate::fs::display(self.root.path()),
+            names.join(",")
+        )
     }
 
     fn capabilities(&self) -> Capabilities {

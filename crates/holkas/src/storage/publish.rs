@@ -73,8 +73,11 @@ fn land_layers(
             continue;
         }
         new.push(staged.remove(id).ok_or_else(|| {
-            Error::new(ErrorKind::Busy, format!("layer {id}, which was to be shared, has been removed by somebody else meanwhile"))
-                .hint("nothing was changed; run it again")
+            Error::new(
+                ErrorKind::Busy,
+                format!("layer {id}, which was to be shared, has been removed by somebody else meanwhile"),
+            )
+            .hint("nothing was changed; run it again")
         })?);
     }
     if new.is_empty() && dead.is_empty() {
@@ -96,7 +99,7 @@ fn land_layers(
         match (&skeleton.links, store.staging().sub_if_exists(id)?) {
             (_, None) => return Err(Error::invalid(format!("layer {id} has vanished from its staging directory"))),
             (Some(links), Some(_)) => {
-                store.staging().rename(id, &skeleton.layers_home, id)?;
+                place_layer(store, store.home().unwrap_or(&skeleton.layers_home), id)?;
                 let link = link_name(id);
                 rustix::fs::symlinkat(format!("../{id}/diff"), links, link.as_str())
                     .context(|| format!("linking layer {id}"))?;
@@ -104,10 +107,40 @@ fn land_layers(
             }
             (None, Some(dir)) => dir.rename("diff", &skeleton.layers_home, id)?,
         }
-        store.staging().rename(split_name(id), &skeleton.layers, split_name(id))?;
+        move_split(store, skeleton, &split_name(id))?;
     }
     store.root.sync_file_system()?;
     locked.replace(alive.into_iter().chain(new).collect(), Some(store.clock))
+}
+
+/// Moves a staged layer to its place.
+fn place_layer(store: &StorageDestination, home: &Dir, id: &str) -> Result<()> {
+    match rustix::fs::renameat(store.staging(), id, home, id) {
+        // It was not mounted when we began, so layers were staged outside: staging them anew is the only way in.
+        Err(rustix::io::Errno::XDEV) => Err(Error::new(
+            ErrorKind::Busy,
+            "somebody else has begun to use the store, and mounted its driver's directory",
+        )
+        .hint("nothing was changed; run it again")),
+        other => other.context(|| format!("placing layer {id}")),
+    }
+}
+
+/// Moves a staged tar-split to its place; copied, where layers are staged on a mount of its own.
+fn move_split(store: &StorageDestination, skeleton: &Skeleton, name: &str) -> Result<()> {
+    if store.home().is_none() {
+        return store.staging().rename(name, &skeleton.layers, name);
+    }
+    let mut from = store
+        .staging()
+        .open_file(name)?
+        .ok_or_else(|| Error::invalid(format!("`{name}` has vanished from its staging directory")))?;
+    let mut to = skeleton.layers.stage(0o600)?;
+    std::io::copy(&mut from, &mut to).context(|| format!("copying `{name}`"))?;
+    // The file system is synced before the layer is recorded as complete.
+    to.finish_unsynced(name)?;
+    times::set(&skeleton.layers, name.as_bytes(), store.clock)?;
+    store.staging().remove_file(name)
 }
 
 /// Removes a layer's directory, its link and its tar-split.
@@ -143,7 +176,8 @@ pub(super) fn check_same_layers(record: &ImageRecord, image: &PendingImage) -> R
 pub(super) fn is_complete(record: &ImageRecord, image: &PendingImage) -> bool {
     let items = image.items.iter().all(|(key, bytes, digest)| {
         let digest = digest.as_ref();
-        record.big_data_digests.get(key) == digest && record.big_data_sizes.get(key) == i64::try_from(bytes.len()).ok().as_ref()
+        record.big_data_digests.get(key) == digest
+            && record.big_data_sizes.get(key) == i64::try_from(bytes.len()).ok().as_ref()
     });
     items && image.names.iter().all(|name| record.names.contains(&name.to_string()))
 }
@@ -161,7 +195,8 @@ fn merge_images(old: &[ImageRecord], images: &[PendingImage], clock: i64) -> Res
             None => {
                 let mut record = ImageRecord::new(&id, image.created.clone().unwrap_or_else(|| rfc3339(clock)));
                 record.layer.clone_from(&image.top_layer);
-                record.digest = image.items.iter().find(|(key, ..)| key.starts_with(names::MANIFEST)).and_then(|item| item.2);
+                record.digest =
+                    image.items.iter().find(|(key, ..)| key.starts_with(names::MANIFEST)).and_then(|item| item.2);
                 records.push(record);
                 records.len() - 1
             }
@@ -220,7 +255,8 @@ fn write_items(images: &Dir, image: &PendingImage, clock: i64) -> Result<()> {
         let limit = crate::limits::Limit { bytes: bytes.len() as u64, what: "item" };
         if dir.read(&name, limit).ok().flatten().as_deref() != Some(bytes) {
             let mut file = dir.stage(0o600)?;
-            std::io::Write::write_all(&mut file, bytes).context(|| format!("writing item `{key}` of image {}", image.id))?;
+            std::io::Write::write_all(&mut file, bytes)
+                .context(|| format!("writing item `{key}` of image {}", image.id))?;
             // The file system is synced before the record that names the item is written.
             file.finish_unsynced(&name)?;
         }
@@ -231,7 +267,9 @@ fn write_items(images: &Dir, image: &PendingImage, clock: i64) -> Result<()> {
 
 /// Returns a time of an image config as Go writes it: the offset kept, zeros at the fraction's end cut.
 pub(super) fn go_time(text: &str) -> Result<String> {
-    let invalid = || Error::invalid(format!("the config's `created` is not a time: `{}`", crate::error::printable(text.as_bytes())));
+    let invalid = || {
+        Error::invalid(format!("the config's `created` is not a time: `{}`", crate::error::printable(text.as_bytes())))
+    };
     text.parse::<jiff::Timestamp>().map_err(|_| invalid())?;
     let shape = |at: usize, c: u8| text.as_bytes().get(at) == Some(&c);
     if !(shape(4, b'-') && shape(7, b'-') && shape(10, b'T') && shape(13, b':') && shape(16, b':')) {
@@ -248,5 +286,9 @@ pub(super) fn go_time(text: &str) -> Result<String> {
     }
     let fraction = fraction.trim_end_matches('0');
     let offset = if matches!(offset, "+00:00" | "-00:00") { "Z" } else { offset };
-    Ok(if fraction.is_empty() { format!("{}{offset}", &text[..19]) } else { format!("{}.{fraction}{offset}", &text[..19]) })
+    Ok(if fraction.is_empty() {
+        format!("{}{offset}", &text[..19])
+    } else {
+        format!("{}.{fraction}{offset}", &text[..19])
+    })
 }
