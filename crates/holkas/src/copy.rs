@@ -6,7 +6,9 @@ pub mod layers;
 use std::num::NonZero;
 
 use crate::error::{Context, Error, Result};
-use crate::image::{Capabilities, Image, ImageDestination, ImageSource, LayerForm, Origin, Support, UntrustedSignature};
+use crate::image::{
+    Capabilities, Image, ImageDestination, ImageSource, LayerForm, Origin, Support, UntrustedSignature,
+};
 use crate::limits::{INDEX_DEPTH, MANIFEST};
 use crate::oci::{Compression, Descriptor, Digest, Document, Format, ImageId, Index, Manifest, Meaning, Platform};
 use crate::policy::Policy;
@@ -155,7 +157,10 @@ pub fn select(source: &dyn ImageSource, index: Index, platform: &Platform) -> Re
             Document::Index(index) => path.push(index),
         }
         if path.len() > INDEX_DEPTH {
-            return Err(Error::invalid(format!("the indexes of {} are nested more than {INDEX_DEPTH} deep", source.name())));
+            return Err(Error::invalid(format!(
+                "the indexes of {} are nested more than {INDEX_DEPTH} deep",
+                source.name()
+            )));
         }
     }
 }
@@ -206,7 +211,14 @@ fn copy_one(
     let plan = plan(source, destination, &image, options)?;
     let (digest, bytes) = match plan {
         Plan::AsIs => {
-            layers::move_layers(source, &image, destination.begin(&image)?, destination.capabilities().order, options, monitor)?;
+            layers::move_layers(
+                source,
+                &image,
+                destination.begin(&image)?,
+                destination.capabilities().order,
+                options,
+                monitor,
+            )?;
             (*image.manifest.digest(), image.layers.iter().map(|l| l.descriptor.size).sum())
         }
         Plan::Convert(format) => convert::move_converted(source, destination, &image, format, options, monitor)?,
@@ -249,8 +261,11 @@ fn copy_all(
 fn check_index(destination: &dyn ImageDestination, index: &Index, options: &CopyOptions) -> Result<()> {
     let capabilities = destination.capabilities();
     if !capabilities.indexes {
-        return Err(Error::unsupported(format!("{} cannot hold a manifest list with its images as a group", destination.name()))
-            .hint("copy one platform by --multi-arch=system, or several into one store by `holkas embed`"));
+        return Err(Error::unsupported(format!(
+            "{} cannot hold a manifest list with its images as a group",
+            destination.name()
+        ))
+        .hint("copy one platform by --multi-arch=system, or several into one store by `holkas embed`"));
     }
     if options.format.is_some_and(|format| format != index.format()) {
         return Err(Error::unsupported("converting a manifest list to another format is not supported")
@@ -308,7 +323,11 @@ fn plan(
         None if held == Support::Native || (held == Support::OnRequest && options.preserve_digests) => own,
         None => {
             let other = if own == Format::Oci { Format::Docker } else { Format::Oci };
-            reasons.push(format!("{} holds no manifests of type `{}`", destination.name(), image.manifest.media_type()));
+            reasons.push(format!(
+                "{} holds no manifests of type `{}`",
+                destination.name(),
+                image.manifest.media_type()
+            ));
             other
         }
     };
@@ -320,7 +339,10 @@ fn plan(
         LayerForm::Unpacked => {}
         LayerForm::Blob => {
             if !source.keeps_blobs() && image.layers.iter().any(|layer| compressed(&layer.descriptor)) {
-                reasons.push(format!("{} keeps layers unpacked and cannot give back their compressed bytes", source.name()));
+                reasons.push(format!(
+                    "{} keeps layers unpacked and cannot give back their compressed bytes",
+                    source.name()
+                ));
             }
             if options.compress.is_some() || options.decompress {
                 reasons.push("other compression was asked for".to_string());
@@ -336,8 +358,11 @@ fn plan(
             .hint("its digest would be a new one; ask for that with -f oci, -f v2s2 or --allow-changes"));
     }
     if !image.signatures.is_empty() {
-        return Err(Error::refused(format!("a change would invalidate the image's signatures: {}", reasons.join(", and ")))
-            .hint("copy without them by --remove-signatures"));
+        return Err(Error::refused(format!(
+            "a change would invalidate the image's signatures: {}",
+            reasons.join(", and ")
+        ))
+        .hint("copy without them by --remove-signatures"));
     }
     Ok(Plan::Convert(format))
 }

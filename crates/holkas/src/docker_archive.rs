@@ -67,8 +67,7 @@ impl DockerArchiveSource {
             return Err(missing("config", &item.config));
         };
         let media_type = MediaType::new(media_type::DOCKER_CONFIG);
-        let config =
-            UntrustedBlob::from_bytes(config).identify(Algorithm::Sha256, Some(media_type), CONFIG)?;
+        let config = UntrustedBlob::from_bytes(config).identify(Algorithm::Sha256, Some(media_type), CONFIG)?;
         let parsed = ImageConfig::parse(config.clone())?;
         let names = item.layers.unwrap_or_default();
         if names.len() != parsed.diff_ids().len() {
@@ -157,7 +156,9 @@ fn select(mut items: Vec<Item>, select: &ArchiveSelect) -> Result<Item> {
                 .hint(format!("the archive has: {}", tags.join(", "))))
         }
         ArchiveSelect::Position(n) if *n < count => Ok(items.remove(*n)),
-        ArchiveSelect::Position(n) => Err(Error::not_found(format!("there is no image @{n}: the archive holds {count}"))),
+        ArchiveSelect::Position(n) => {
+            Err(Error::not_found(format!("there is no image @{n}: the archive holds {count}")))
+        }
         ArchiveSelect::Tag(name) => {
             let wanted = name.clone().with_default_tag();
             for item in items {

@@ -74,7 +74,13 @@ const ATTEMPTS: usize = 3;
 /// # Errors
 ///
 /// The first image that cannot be had, verified or admitted fails all; the store is then as it was.
-pub fn embed(images: &[EmbedImage], root: &Path, store: &Path, options: &EmbedOptions<'_>, monitor: &dyn Monitor) -> Result<Vec<Embedded>> {
+pub fn embed(
+    images: &[EmbedImage],
+    root: &Path,
+    store: &Path,
+    options: &EmbedOptions<'_>,
+    monitor: &dyn Monitor,
+) -> Result<Vec<Embedded>> {
     let root = Dir::open(root)?;
     let mut attempt = 1;
     loop {
@@ -92,7 +98,7 @@ fn attempt_embed(
     options: &EmbedOptions<'_>,
     monitor: &dyn Monitor,
 ) -> Result<Vec<Embedded>> {
-    let place = Beneath::create(root, store)?;
+    let place = Beneath::create(root, store, 0o755)?;
     let destination = StorageDestination::create(place.dir().reopen()?, options.driver, Vec::new(), options.clock)?;
     let mut report = Vec::new();
     for image in images {
@@ -125,8 +131,12 @@ fn embed_image(
         let image = (manifest, indexes, names);
         report.push(embed_one(&*source, image, &wanted.platforms, destination, options, monitor)?);
     }
-    let unused: Vec<String> =
-        lists.iter().zip(&wanted.manifest_lists).filter(|(list, _)| !used.contains(list.digest())).map(|(_, path)| display(path)).collect();
+    let unused: Vec<String> = lists
+        .iter()
+        .zip(&wanted.manifest_lists)
+        .filter(|(list, _)| !used.contains(list.digest()))
+        .map(|(_, path)| display(path))
+        .collect();
     if !unused.is_empty() {
         return Err(Error::invalid(format!(
             "the following manifest lists do not name the image: {}",
@@ -156,14 +166,21 @@ fn select(source: &dyn ImageSource, wanted: &EmbedImage, host: &Platform) -> Res
 /// Reads list files; the platform or the name of a file decides nothing, its bytes do.
 fn read_lists(paths: &[PathBuf]) -> Result<Vec<Index>> {
     let read = |path: &PathBuf| {
-        let bytes = fs::read_file(path, MANIFEST)?.ok_or_else(|| Error::new(ErrorKind::Io, "no such file or directory"))?;
+        let bytes =
+            fs::read_file(path, MANIFEST)?.ok_or_else(|| Error::new(ErrorKind::Io, "no such file or directory"))?;
         Index::parse(UntrustedBlob::from_bytes(bytes).identify(Algorithm::Sha256, None, MANIFEST)?)
     };
     paths.iter().map(|path| read(path).context(|| format!("reading manifest list `{}`", display(path)))).collect()
 }
 
 /// Adds the lists that name `digest`, and the lists that name those, outermost first.
-fn naming(lists: &[Index], digest: &Digest, depth: usize, indexes: &mut Vec<Index>, used: &mut BTreeSet<Digest>) -> Result<()> {
+fn naming(
+    lists: &[Index],
+    digest: &Digest,
+    depth: usize,
+    indexes: &mut Vec<Index>,
+    used: &mut BTreeSet<Digest>,
+) -> Result<()> {
     if depth > INDEX_DEPTH {
         return Err(Error::invalid(format!("the manifest lists are nested more than {INDEX_DEPTH} deep")));
     }
@@ -200,7 +217,10 @@ fn embed_one(
         }
     }
     let config = image.config.as_ref().ok_or_else(|| {
-        Error::unsupported(format!("it is an artifact (config type `{}`), not an image", image.manifest.config().media_type))
+        Error::unsupported(format!(
+            "it is an artifact (config type `{}`), not an image",
+            image.manifest.config().media_type
+        ))
     })?;
     if !platforms.is_empty() && !platforms.iter().any(|platform| platform.accepts(config.platform())) {
         return Err(Error::not_found(format!("the image is for {}, not for {}", config.platform(), platforms[0])));

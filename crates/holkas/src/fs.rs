@@ -144,7 +144,9 @@ impl Dir {
         match result {
             Ok(value) => Ok(Some(value)),
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
-            Err(Errno::XDEV) => Err(Error::refused("a symlink leads out of the directory").context(self.frame(doing, name))),
+            Err(Errno::XDEV) => {
+                Err(Error::refused("a symlink leads out of the directory").context(self.frame(doing, name)))
+            }
             Err(error) => Err(error).context(|| self.frame(doing, name)),
         }
     }
@@ -159,8 +161,9 @@ impl Dir {
     /// Opens a directory below.
     pub fn sub(&self, name: impl AsRef<[u8]>) -> Result<Self> {
         let name = name.as_ref();
-        self.sub_if_exists(name)?
-            .ok_or_else(|| Error::new(ErrorKind::Io, "no such directory").context(self.frame("opening directory", name)))
+        self.sub_if_exists(name)?.ok_or_else(|| {
+            Error::new(ErrorKind::Io, "no such directory").context(self.frame("opening directory", name))
+        })
     }
 
     /// Opens a directory directly below, making it with exactly this mode if it is missing.
@@ -169,7 +172,8 @@ impl Dir {
         match rustix::fs::mkdirat(&self.fd, path_of(name), Mode::from_raw_mode(0o700)) {
             Ok(()) => {
                 let made = self.sub(name)?;
-                rustix::fs::fchmod(&made.fd, Mode::from_raw_mode(mode)).context(|| self.frame("setting mode of", name))?;
+                rustix::fs::fchmod(&made.fd, Mode::from_raw_mode(mode))
+                    .context(|| self.frame("setting mode of", name))?;
                 Ok(made)
             }
             Err(Errno::EXIST) => self.sub(name),
@@ -194,14 +198,20 @@ impl Dir {
         let name = name.as_ref();
         let frame = || self.frame("opening", name);
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let made = rustix::fs::openat(&self.fd, path_of(name), flags | OFlags::CREATE | OFlags::EXCL, Mode::from_raw_mode(0o600));
+        let made = rustix::fs::openat(
+            &self.fd,
+            path_of(name),
+            flags | OFlags::CREATE | OFlags::EXCL,
+            Mode::from_raw_mode(0o600),
+        );
         match made {
             Ok(fd) => {
                 rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode)).context(frame)?;
                 Ok(File::from(fd))
             }
             Err(Errno::EXIST) => {
-                regular(rustix::fs::openat(&self.fd, path_of(name), flags, Mode::empty()).context(frame)?).context(frame)
+                regular(rustix::fs::openat(&self.fd, path_of(name), flags, Mode::empty()).context(frame)?)
+                    .context(frame)
             }
             Err(error) => Err(error).context(frame),
         }
@@ -267,7 +277,8 @@ impl Dir {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
             match rustix::fs::openat(&self.fd, name.as_str(), flags, Mode::from_raw_mode(0o600)) {
                 Ok(fd) => {
-                    rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode)).context(|| self.frame("setting mode of", name.as_bytes()))?;
+                    rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode))
+                        .context(|| self.frame("setting mode of", name.as_bytes()))?;
                     return Ok(StagedFile { dir: self, file: File::from(fd), name, finished: false });
                 }
                 Err(Errno::EXIST) => {}
@@ -286,9 +297,8 @@ impl Dir {
     /// Renames something directly below to a name in `to`, replacing a file that is there.
     pub fn rename(&self, from: impl AsRef<[u8]>, to: &Dir, name: impl AsRef<[u8]>) -> Result<()> {
         let (from, name) = (from.as_ref(), name.as_ref());
-        rustix::fs::renameat(&self.fd, path_of(from), &to.fd, path_of(name)).context(|| {
-            format!("renaming `{}` to `{}`", display(&self.path_of(from)), display(&to.path_of(name)))
-        })
+        rustix::fs::renameat(&self.fd, path_of(from), &to.fd, path_of(name))
+            .context(|| format!("renaming `{}` to `{}`", display(&self.path_of(from)), display(&to.path_of(name))))
     }
 
     /// Removes a file or symlink directly below; it need not exist.
@@ -309,7 +319,8 @@ impl Dir {
             Err(error) => return Err(error).context(|| self.frame("removing", name)),
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&self.fd, path_of(name), flags, Mode::empty()).context(|| self.frame("opening", name))?;
+        let fd = rustix::fs::openat(&self.fd, path_of(name), flags, Mode::empty())
+            .context(|| self.frame("opening", name))?;
         let below = Self { fd, path: self.path_of(name) };
         for entry in below.entries()? {
             below.remove_all(entry.as_bytes())?;

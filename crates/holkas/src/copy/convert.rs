@@ -7,7 +7,9 @@ use std::sync::Mutex;
 use super::{CopyOptions, layers};
 use crate::compress::{self, Compression};
 use crate::error::{Context, Error, Result};
-use crate::image::{Image, ImageDestination, ImageSource, Layer, LayerBlob, LayerReader, Origin, PolicyIdentity, UntrustedSignature};
+use crate::image::{
+    Image, ImageDestination, ImageSource, Layer, LayerBlob, LayerReader, Origin, PolicyIdentity, UntrustedSignature,
+};
 use crate::oci::media_type::{self, MediaType};
 use crate::oci::{Algorithm, Descriptor, Digest, Format, Manifest, Meaning};
 use crate::progress::Monitor;
@@ -31,7 +33,8 @@ pub fn move_converted(
         converted.push(convert_layer(source, layer, format, options).context(frame)?);
     }
     let manifest = new_manifest(image, format, &converted)?;
-    let new = Converted { source, config: image.config_bytes.clone(), manifest, layers: converted, old: image, options };
+    let new =
+        Converted { source, config: image.config_bytes.clone(), manifest, layers: converted, old: image, options };
     let mut image = Image::open(&new, new.parsed()?, Vec::new())?;
     image.signatures = Vec::new();
     let order = destination.capabilities().order;
@@ -53,10 +56,20 @@ struct ConvertedLayer {
     change: Change,
 }
 
-fn convert_layer(source: &dyn ImageSource, layer: &Layer, format: Format, options: &CopyOptions) -> Result<ConvertedLayer> {
+fn convert_layer(
+    source: &dyn ImageSource,
+    layer: &Layer,
+    format: Format,
+    options: &CopyOptions,
+) -> Result<ConvertedLayer> {
     let old = match layer.descriptor.media_type.meaning() {
         Meaning::Layer(_, compression) | Meaning::ForeignLayer(_, compression) => compression,
-        _ => return Err(Error::unsupported(format!("a layer of type `{}` cannot be converted", layer.descriptor.media_type))),
+        _ => {
+            return Err(Error::unsupported(format!(
+                "a layer of type `{}` cannot be converted",
+                layer.descriptor.media_type
+            )));
+        }
     };
     let kept = source.keeps_blobs() || old == Compression::None;
     let wanted = match (options.decompress, options.compress) {
@@ -86,7 +99,9 @@ fn layer_media_type(format: Format, compression: Compression) -> Result<MediaTyp
         (Format::Docker, Compression::None) => media_type::DOCKER_LAYER,
         (Format::Docker, Compression::Gzip) => media_type::DOCKER_LAYER_GZIP,
         (Format::Docker, Compression::Zstd) => {
-            return Err(Error::unsupported("Docker's format has no zstd layers").hint("use -f oci, or another compression"));
+            return Err(
+                Error::unsupported("Docker's format has no zstd layers").hint("use -f oci, or another compression")
+            );
         }
         (_, Compression::Xz | Compression::Bzip2) => {
             return Err(Error::unsupported("layers are written with gzip, zstd or no compression")

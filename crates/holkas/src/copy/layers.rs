@@ -43,7 +43,9 @@ pub fn move_layers(
         let workers: Vec<_> = (1..jobs).map(|_| scope.spawn(|| work().inspect_err(|_| stop(&queue)))).collect();
         let mut results = vec![work().inspect_err(|_| stop(&queue))];
         results.extend(workers.into_iter().map(|worker| {
-            worker.join().unwrap_or_else(|_| Err(Error::invalid("a worker thread panicked; this is a defect of holkas")))
+            worker
+                .join()
+                .unwrap_or_else(|_| Err(Error::invalid("a worker thread panicked; this is a defect of holkas")))
         }));
         results
     });
@@ -73,7 +75,13 @@ fn move_layer(
     options.cancel.check()?;
     let (digest, bytes) = (layer.descriptor.digest.to_string(), layer.descriptor.size);
     let frame = || {
-        format!("copying layer {} of {} ({}) from {}", layer.position + 1, image.layers.len(), layer.descriptor.digest.short(), source.name())
+        format!(
+            "copying layer {} of {} ({}) from {}",
+            layer.position + 1,
+            image.layers.len(),
+            layer.descriptor.digest.short(),
+            source.name()
+        )
     };
     if let Some(stored) = writer.reuse_layer(layer).context(frame)? {
         monitor.event(Event::LayerFinished { digest: &digest, bytes, reused: true });
@@ -88,9 +96,7 @@ fn move_layer(
 /// Opens a layer through the door.
 pub(super) fn open_layer(source: &dyn ImageSource, layer: &Layer, options: &CopyOptions) -> Result<LayerReader> {
     Ok(match source.open_layer(layer)? {
-        LayerBlob::AsDescribed(blob) => {
-            LayerReader::Blob(blob.verify(&layer.descriptor).cancelled_by(&options.cancel))
-        }
+        LayerBlob::AsDescribed(blob) => LayerReader::Blob(blob.verify(&layer.descriptor).cancelled_by(&options.cancel)),
         LayerBlob::Uncompressed(blob, size) => {
             let diff_id = layer.diff_id.ok_or_else(|| Error::invalid("an artifact's blob has no uncompressed form"))?;
             LayerReader::Diff(blob.verify_diff(diff_id, size).cancelled_by(&options.cancel))

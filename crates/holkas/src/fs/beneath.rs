@@ -16,12 +16,22 @@ pub struct Beneath {
     made: Vec<(Dir, Vec<u8>)>,
     /// The times that the directory had in which the first of them was made.
     before: Option<Timestamps>,
+    /// The times that the directory itself had; `None` once it is kept.
+    own: Option<Timestamps>,
+}
+
+fn times_of(dir: &Dir) -> Result<Timestamps> {
+    let stat = rustix::fs::fstat(dir)?;
+    Ok(Timestamps {
+        last_access: Timespec { tv_sec: stat.st_atime as i64, tv_nsec: stat.st_atime_nsec as _ },
+        last_modification: Timespec { tv_sec: stat.st_mtime as i64, tv_nsec: stat.st_mtime_nsec as _ },
+    })
 }
 
 impl Beneath {
-    /// Opens `path` (absolute or relative, `/` being `root`), making missing directories with mode 0755.
-    pub fn create(root: &Dir, path: &std::path::Path) -> Result<Self> {
-        let mut beneath = Self { dir: root.reopen()?, made: Vec::new(), before: None };
+    /// Opens `path` (absolute or relative, `/` being `root`), making missing directories with this mode.
+    pub fn create(root: &Dir, path: &std::path::Path, mode: u32) -> Result<Self> {
+        let mut beneath = Self { dir: root.reopen()?, made: Vec::new(), before: None, own: None };
         let frame = || format!("opening directory `{}` beneath `{}`", display(path), display(root.path()));
         let mut relative: Vec<u8> = Vec::new();
         for part in path.components() {
@@ -37,12 +47,13 @@ impl Beneath {
                 relative.push(b'/');
             }
             relative.extend_from_slice(name);
-            beneath.step(root, &relative, name).context(frame)?;
+            beneath.step(root, &relative, name, mode).context(frame)?;
         }
+        beneath.own = Some(times_of(&beneath.dir).context(frame)?);
         Ok(beneath)
     }
 
-    fn step(&mut self, root: &Dir, relative: &[u8], name: &[u8]) -> Result<()> {
+    fn step(&mut self, root: &Dir, relative: &[u8], name: &[u8], mode: u32) -> Result<()> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         // Resolved from the root each time: an absolute symlink means the tree's own root.
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
@@ -50,16 +61,15 @@ impl Beneath {
             Ok(fd) => Dir { fd, path: root.path_of(relative) },
             Err(Errno::NOENT) => {
                 if self.dir.exists(name)? {
-                    return Err(Error::invalid(format!("`{}` is a dangling symlink", display(&self.dir.path_of(name)))));
+                    return Err(Error::invalid(format!(
+                        "`{}` is a dangling symlink",
+                        display(&self.dir.path_of(name))
+                    )));
                 }
                 if self.made.is_empty() {
-                    let stat = rustix::fs::fstat(&self.dir)?;
-                    self.before = Some(Timestamps {
-                        last_access: Timespec { tv_sec: stat.st_atime as i64, tv_nsec: stat.st_atime_nsec as _ },
-                        last_modification: Timespec { tv_sec: stat.st_mtime as i64, tv_nsec: stat.st_mtime_nsec as _ },
-                    });
+                    self.before = Some(times_of(&self.dir)?);
                 }
-                let made = self.dir.make(name, 0o755)?;
+                let made = self.dir.make(name, mode)?;
                 self.made.push((self.dir.reopen()?, name.to_vec()));
                 made
             }
@@ -77,6 +87,7 @@ impl Beneath {
     /// Keeps what was made. The new directories get the time `seconds`, and the one that they were made in
     /// gets back its own, so that the same input leaves the same tree.
     pub fn keep(mut self, seconds: i64) -> Result<()> {
+        self.own = None;
         for (parent, name) in std::mem::take(&mut self.made).iter().rev() {
             times::set(parent, name, seconds)?;
             parent.sync()?;
@@ -90,6 +101,9 @@ impl Beneath {
 
 impl Drop for Beneath {
     fn drop(&mut self) {
+        if let Some(own) = &self.own {
+            let _cosmetic = rustix::fs::futimens(&self.dir, own);
+        }
         for (parent, name) in self.made.iter().rev() {
             // Not empty, or gone: then somebody else uses it by now.
             let _in_use = rustix::fs::unlinkat(parent, path_of(name), AtFlags::REMOVEDIR);

@@ -30,14 +30,14 @@ impl Staging {
             if parent.exists(&name)? {
                 continue;
             }
+            // A sweeper may be quicker than we are, here and below; then we begin again with another name.
             let dir = match parent.make(&name, 0o700) {
-                // A sweeper may have removed it before we had it open.
-                Err(error) if n < 100 && error.kind() == ErrorKind::Io && !parent.exists(&name)? => continue,
-                made => made?,
+                Ok(dir) => dir,
+                Err(_) if !parent.exists(&name)? => continue,
+                Err(error) => return Err(error),
             };
             let Some(file) = lock_file(&dir)? else { continue };
             let lock = Lock::wait(file, Kind::Exclusive)?;
-            // A sweeper may have been first to lock what we had just made; then it has removed it.
             if rustix::fs::fstat(lock.file()).context(|| "looking at a lock")?.st_nlink > 0 {
                 return Ok(Self { parent: parent.reopen()?, name, dir, _lock: lock });
             }
@@ -45,14 +45,14 @@ impl Staging {
         unreachable!("a process does not make 2^64 directories")
     }
 
-    /// Returns the directory that it was made in.
-    pub fn parent(&self) -> &Dir {
-        &self.parent
-    }
-
     /// Returns the directory.
     pub fn dir(&self) -> &Dir {
         &self.dir
+    }
+
+    /// Returns the directory that it is in: a rename between the two never crosses a mount.
+    pub fn parent(&self) -> &Dir {
+        &self.parent
     }
 }
 
@@ -73,8 +73,9 @@ fn lock_file(dir: &Dir) -> Result<Option<File>> {
     }
 }
 
-/// Removes what dead writers left in `parent`: staging directories that nobody holds.
-pub fn sweep(parent: &Dir) -> Result<()> {
+/// Removes what dead writers left in `parent`: staging directories that nobody holds. Returns whether there were any.
+pub fn sweep(parent: &Dir) -> Result<bool> {
+    let mut swept = false;
     for name in parent.entries()? {
         if !name.as_bytes().starts_with(UNVERIFIED.as_bytes()) {
             continue;
@@ -82,12 +83,15 @@ pub fn sweep(parent: &Dir) -> Result<()> {
         let Some(dir) = parent.sub_if_exists(name.as_bytes())? else { continue };
         let Some(file) = lock_file(&dir)? else { continue };
         match Lock::attempt(file, Kind::Exclusive) {
-            Ok(_dead) => parent.remove_all(name.as_bytes())?,
+            Ok(_dead) => {
+                parent.remove_all(name.as_bytes())?;
+                swept = true;
+            }
             Err(error) if error.kind() == ErrorKind::Busy => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(swept)
 }
 
 /// Removes staged files that dead writers left in `parent`.

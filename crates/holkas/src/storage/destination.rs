@@ -1,7 +1,7 @@
 //! Writes images into a store: layers are unpacked in a staging directory, and nothing has a name before `publish`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use super::names;
 use super::records::{ImageRecord, LayerRecord};
@@ -9,6 +9,7 @@ use super::skeleton::{Skeleton, link_name, split_name};
 use super::state::Locked;
 use super::{layer, vfs};
 use crate::error::{Context, Error, Result};
+use crate::fs::beneath::Beneath;
 use crate::fs::lock::Kind;
 use crate::fs::staging::{Staging, sweep};
 use crate::fs::{Dir, times};
@@ -29,7 +30,7 @@ pub struct StorageDestination {
     pub(super) driver: Driver,
     pub(super) clock: i64,
     names: Vec<Name>,
-    staging: Staging,
+    work: Mutex<Option<Arc<Work>>>,
     /// What the store held when it was opened: publish looks again.
     present: Present,
     pub(super) staged: Mutex<BTreeMap<String, LayerRecord>>,
@@ -66,18 +67,22 @@ impl StorageDestination {
                 .context(format!("opening store `{}`", crate::fs::display(root.path())))
                 .hint("a store with two drivers is refused by podman; choose the driver that it has"));
         }
-        sweep(&root)?;
-        // podman and skopeo leave `overlay` mounted on itself, and nothing can be renamed into a mount from outside.
-        let home = if driver == Driver::Overlay { root.sub_if_exists(driver.name())? } else { None };
-        let staging = match home {
-            Some(home) => {
-                sweep(&home)?;
-                Staging::create(&home)?
-            }
-            None => Staging::create(&root)?,
-        };
+        if let Some(skeleton) = Skeleton::open(&root, driver)?
+            && (sweep(&skeleton.layers_home)? | sweep(&skeleton.layers)?)
+        {
+            skeleton.set_times(&root, clock)?;
+        }
         let present = Present::read(&root, driver)?;
-        Ok(Self { root, driver, clock, names, staging, present, staged: Mutex::default(), images: Mutex::default() })
+        Ok(Self {
+            root,
+            driver,
+            clock,
+            names,
+            work: Mutex::default(),
+            present,
+            staged: Mutex::default(),
+            images: Mutex::default(),
+        })
     }
 
     /// Returns whether the store holds the image already, with these names and all that would be stored with it.
@@ -86,11 +91,6 @@ impl StorageDestination {
         let Some(record) = self.present.images.get(&pending.id.0.hex()) else { return Ok(false) };
         let layers = pending.chain.iter().zip(&image.layers).all(|(id, layer)| self.finds_layer(id, layer.diff_id));
         Ok(layers && record.layer == pending.top_layer && super::publish::is_complete(record, &pending))
-    }
-
-    /// Returns the directory in which layers are staged and to be placed, if it is the driver's own.
-    pub(super) fn home(&self) -> Option<&Dir> {
-        (self.staging.parent().path() != self.root.path()).then(|| self.staging.parent())
     }
 
     fn finds_layer(&self, id: &str, diff_id: Option<DiffId>) -> bool {
@@ -126,8 +126,9 @@ impl StorageDestination {
     fn stage_layer(&self, pending: &PendingImage, layer: &Layer, diff_id: DiffId, body: LayerReader) -> Result<Stored> {
         let id = &pending.chain[layer.position];
         let parent = layer.position.checked_sub(1).map(|below| pending.chain[below].as_str());
-        let work = self.staging.dir();
-        let dir = work.make(id, 0o700)?;
+        let work = self.work()?;
+        let (trees, splits) = (work.trees.dir(), work.splits.dir());
+        let dir = trees.make(id, 0o700)?;
         let (tree, on_disk) = match self.driver {
             Driver::Overlay => (dir.make("diff", 0o555)?, OnDisk::Overlay),
             Driver::Vfs => {
@@ -139,8 +140,8 @@ impl StorageDestination {
             }
         };
         let options = UnpackOptions { on_disk, clock: Timestamp { seconds: self.clock, nanos: 0 } };
-        let done = layer::unpack_layer(body, diff_id, &tree, (work, &split_name(id)), &options)?;
-        times::set(work, split_name(id).as_bytes(), self.clock)?;
+        let done = layer::unpack_layer(body, diff_id, &tree, (splits, &split_name(id)), &options)?;
+        times::set(splits, split_name(id).as_bytes(), self.clock)?;
         if self.driver == Driver::Overlay {
             times::set_own(&tree, self.clock)?;
             write_overlay_files(&dir, id, &pending.chain[..layer.position], self.clock)?;
@@ -161,13 +162,46 @@ impl StorageDestination {
     /// Opens the tree of a layer in a vfs store, staged or there already.
     fn vfs_tree(&self, id: &str) -> Result<Dir> {
         if self.staged.lock().expect("no holder of this lock can panic").contains_key(id) {
-            return self.staging.dir().sub(format!("{id}/diff"));
+            return self.work()?.trees.dir().sub(format!("{id}/diff"));
         }
         self.root.sub(format!("vfs/dir/{id}"))
     }
 
-    pub(super) fn staging(&self) -> &Dir {
-        self.staging.dir()
+    /// Returns where layers are staged, made at the first need: a run that has nothing to do touches nothing.
+    pub(super) fn work(&self) -> Result<Arc<Work>> {
+        let mut work = self.work.lock().expect("no holder of this lock can panic");
+        if work.is_none() {
+            *work = Some(Arc::new(Work::create(&self.root, self.driver)?));
+        }
+        Ok(Arc::clone(work.as_ref().expect("it was just made")))
+    }
+}
+
+/// Where layers are staged: beside their places, since podman mounts `overlay` over itself and a rename
+/// cannot cross a mount.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) trees: Staging,
+    pub(super) splits: Staging,
+    // Dropped last: what was made for the staging directories goes after them.
+    homes: [Beneath; 2],
+}
+
+impl Work {
+    fn create(root: &Dir, driver: Driver) -> Result<Self> {
+        let (home, records) = match driver {
+            Driver::Overlay => ("overlay", "overlay-layers"),
+            Driver::Vfs => ("vfs/dir", "vfs-layers"),
+        };
+        let homes = [Beneath::create(root, home.as_ref(), 0o700)?, Beneath::create(root, records.as_ref(), 0o700)?];
+        Ok(Self { trees: Staging::create(homes[0].dir())?, splits: Staging::create(homes[1].dir())?, homes })
+    }
+
+    /// Removes the staging directories, but not what they are in.
+    fn keep(self, clock: i64) -> Result<()> {
+        let Self { trees, splits, homes } = self;
+        drop((trees, splits));
+        homes.into_iter().try_for_each(|home| home.keep(clock))
     }
 }
 
@@ -315,9 +349,11 @@ impl ImageDestination for StorageDestination {
 
     fn publish(self: Box<Self>) -> Result<()> {
         let changed = super::publish::publish(&self)?;
-        let Self { root, driver, clock, staging, .. } = *self;
-        // The root's own times are set last: the staging directory in it goes first.
-        drop(staging);
+        let Self { root, driver, clock, work, .. } = *self;
+        // The directories' own times are set last: the staging directories in them go first.
+        if changed && let Some(work) = work.into_inner().ok().flatten().and_then(Arc::into_inner) {
+            work.keep(clock)?;
+        }
         if changed && let Some(skeleton) = Skeleton::open(&root, driver)? {
             skeleton.set_times(&root, clock)?;
             root.sync_file_system()?;

@@ -66,7 +66,12 @@ pub(super) fn unpack_layer(
     }
 }
 
-fn unpack_plain(plain: &mut dyn Read, tree: &Dir, (dir, name): (&Dir, &str), options: &UnpackOptions) -> Result<Unpacked> {
+fn unpack_plain(
+    plain: &mut dyn Read,
+    tree: &Dir,
+    (dir, name): (&Dir, &str),
+    options: &UnpackOptions,
+) -> Result<Unpacked> {
     let mut writer = tar_split::Writer::new(dir.stage(0o600)?);
     let unpacked = unpack(plain, tree, options, Some(&mut |piece| writer.piece(piece)))?;
     writer.finish()?.finish_unsynced(name)?;

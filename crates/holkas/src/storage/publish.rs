@@ -26,8 +26,13 @@ pub(super) fn publish(store: &StorageDestination) -> Result<bool> {
     if images.is_empty() {
         return Ok(false);
     }
-    store.staging().sync_file_system()?;
-    let skeleton = Skeleton::create(&store.root, store.driver)?;
+    store.root.sync_file_system()?;
+    let mut skeleton = Skeleton::create(&store.root, store.driver)?;
+    if !staged.is_empty() {
+        let work = store.work()?;
+        skeleton.layers_home = work.trees.parent().reopen()?;
+        skeleton.layers = work.splits.parent().reopen()?;
+    }
     let mut layer_records = Locked::<LayerRecord>::open(&skeleton.layers, Kind::Exclusive)?;
     let mut image_records = Locked::<ImageRecord>::open(&skeleton.images, Kind::Exclusive)?;
     sweep(&skeleton, &layer_records, &image_records)?;
@@ -93,13 +98,14 @@ fn land_layers(
     for layer in dead.iter().filter(|dead| !new.iter().any(|n| n.id == dead.id)) {
         remove_layer(skeleton, &layer.id)?;
     }
+    let work = store.work()?;
     for layer in &new {
         remove_layer(skeleton, &layer.id)?;
         let id = layer.id.as_str();
-        match (&skeleton.links, store.staging().sub_if_exists(id)?) {
+        match (&skeleton.links, work.trees.dir().sub_if_exists(id)?) {
             (_, None) => return Err(Error::invalid(format!("layer {id} has vanished from its staging directory"))),
             (Some(links), Some(_)) => {
-                place_layer(store, store.home().unwrap_or(&skeleton.layers_home), id)?;
+                work.trees.dir().rename(id, &skeleton.layers_home, id)?;
                 let link = link_name(id);
                 rustix::fs::symlinkat(format!("../{id}/diff"), links, link.as_str())
                     .context(|| format!("linking layer {id}"))?;
@@ -107,40 +113,10 @@ fn land_layers(
             }
             (None, Some(dir)) => dir.rename("diff", &skeleton.layers_home, id)?,
         }
-        move_split(store, skeleton, &split_name(id))?;
+        work.splits.dir().rename(split_name(id), &skeleton.layers, split_name(id))?;
     }
     store.root.sync_file_system()?;
     locked.replace(alive.into_iter().chain(new).collect(), Some(store.clock))
-}
-
-/// Moves a staged layer to its place.
-fn place_layer(store: &StorageDestination, home: &Dir, id: &str) -> Result<()> {
-    match rustix::fs::renameat(store.staging(), id, home, id) {
-        // It was not mounted when we began, so layers were staged outside: staging them anew is the only way in.
-        Err(rustix::io::Errno::XDEV) => Err(Error::new(
-            ErrorKind::Busy,
-            "somebody else has begun to use the store, and mounted its driver's directory",
-        )
-        .hint("nothing was changed; run it again")),
-        other => other.context(|| format!("placing layer {id}")),
-    }
-}
-
-/// Moves a staged tar-split to its place; copied, where layers are staged on a mount of its own.
-fn move_split(store: &StorageDestination, skeleton: &Skeleton, name: &str) -> Result<()> {
-    if store.home().is_none() {
-        return store.staging().rename(name, &skeleton.layers, name);
-    }
-    let mut from = store
-        .staging()
-        .open_file(name)?
-        .ok_or_else(|| Error::invalid(format!("`{name}` has vanished from its staging directory")))?;
-    let mut to = skeleton.layers.stage(0o600)?;
-    std::io::copy(&mut from, &mut to).context(|| format!("copying `{name}`"))?;
-    // The file system is synced before the layer is recorded as complete.
-    to.finish_unsynced(name)?;
-    times::set(&skeleton.layers, name.as_bytes(), store.clock)?;
-    store.staging().remove_file(name)
 }
 
 /// Removes a layer's directory, its link and its tar-split.

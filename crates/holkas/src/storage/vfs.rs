@@ -28,7 +28,8 @@ fn copy_directory(from: &Dir, to: &Dir, root: &Dir, path: &mut Vec<u8>, links: &
             path.push(b'/');
         }
         path.extend_from_slice(name);
-        copy_entry(from, to, root, name, path, links).context(|| format!("copying `{}`", display(&from.path_of(name))))?;
+        copy_entry(from, to, root, name, path, links)
+            .context(|| format!("copying `{}`", display(&from.path_of(name))))?;
         path.truncate(length);
     }
     let stat = rustix::fs::fstat(from)?;

@@ -1,0 +1,195 @@
+//! What happens to a store when a run is killed, the disk is full, or many write at once.
+#![allow(missing_docs, reason = "a test")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use holkas_testkit::fault::{small_filesystem, small_tmpfs};
+use holkas_testkit::image::{BuiltImage, Compression, ImageBuilder};
+use holkas_testkit::oddities::pattern;
+use holkas_testkit::peers::{Peer, Store};
+use holkas_testkit::tar::TarBuilder;
+use holkas_testkit::tree::{Options, Tree};
+use tempfile::TempDir;
+
+/// Images as `dir:`, and an `images.toml` for some of them.
+struct Images {
+    dir: TempDir,
+}
+
+impl Images {
+    fn new() -> Self {
+        Self { dir: TempDir::new().unwrap() }
+    }
+
+    fn add(&self, name: &str, image: &BuiltImage) {
+        image.write_dir(self.dir.path().join(name));
+    }
+
+    fn list(&self, file: &str, names: &[&str]) -> PathBuf {
+        let path = self.dir.path().join(file);
+        let image = |name: &&str| format!("[[image]]\nsource = \"dir:{name}\"\nname = \"example.com/{name}:1\"\n");
+        std::fs::write(&path, names.iter().map(image).collect::<String>()).unwrap();
+        path
+    }
+}
+
+fn layer(seed: usize, files: usize) -> Vec<u8> {
+    let mut tar = TarBuilder::new();
+    for n in 0..files {
+        let contents = [format!("{seed} {n}").into_bytes(), pattern(3000 * (n % 7))].concat();
+        tar = tar.file(format!("layer{seed}/file{n}"), 0o644, contents);
+    }
+    tar.whiteout(format!("layer{seed}/gone")).finish()
+}
+
+fn image(seeds: &[usize]) -> BuiltImage {
+    let built = ImageBuilder::oci().created("2024-02-03T04:05:06Z").compression(Compression::Gzip);
+    seeds.iter().fold(built, |built, seed| built.layer(layer(*seed, 150))).build()
+}
+
+fn embed(list: &Path, root: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_holkas"));
+    command.args(["embed", "--insecure-policy", "--progress=none"]).arg(list).arg("--root").arg(root);
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+fn succeed(list: &Path, root: &Path) {
+    let output = embed(list, root).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn store_of(root: &Path) -> PathBuf {
+    root.join("var/lib/containers/storage")
+}
+
+/// Returns a copy of a tree, attributes and all.
+fn copy_of(tree: &Path, to: &Path) {
+    let status = Command::new("cp").args(["-a", "--no-target-directory"]).arg(tree).arg(to).status().unwrap();
+    assert!(status.success());
+}
+
+/// Numbers that look random and are the same in every run (Knuth's MMIX generator).
+fn random(state: &mut u64) -> u64 {
+    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *state >> 33
+}
+
+#[test]
+fn kill_at_two_hundred_points() {
+    let images = Images::new();
+    images.add("old", &image(&[1]));
+    images.add("b", &image(&[1, 2, 3]));
+    images.add("c", &image(&[1, 2, 4]));
+    let (old, new) = (images.list("old.toml", &["old"]), images.list("new.toml", &["b", "c"]));
+    let work = TempDir::new().unwrap();
+    let baseline = work.path().join("baseline");
+    std::fs::create_dir(&baseline).unwrap();
+    succeed(&old, &baseline);
+
+    let expected = work.path().join("expected");
+    copy_of(&baseline, &expected);
+    let begun = Instant::now();
+    succeed(&new, &expected);
+    let whole = begun.elapsed().as_micros() as u64;
+    let expected = Tree::read(&expected);
+
+    let (mut state, mut killed) = (1, 0);
+    for round in 0..200 {
+        let root = work.path().join(format!("round{round}"));
+        copy_of(&baseline, &root);
+        let mut child = embed(&new, &root).spawn().unwrap();
+        std::thread::sleep(Duration::from_micros(random(&mut state) % (whole * 5 / 4)));
+        child.kill().unwrap();
+        killed += usize::from(!child.wait().unwrap().success());
+        // Every second time a peer opens the store in between; it must find all of the old.
+        let opened = round % 2 == 0;
+        if opened {
+            let store = Store::at(store_of(&root), "overlay");
+            store.skopeo(["inspect", "--raw", &store.reference("example.com/old:1")]).ok();
+            if round % 20 == 0 {
+                assert!(store.podman(["images"]).ok().contains("example.com/old"));
+                store.podman(["save", "-q", "-o", "/dev/null", "example.com/old:1"]).ok();
+            }
+            store.unmount();
+            std::mem::forget(store);
+        }
+        succeed(&new, &root);
+        // A peer leaves files of its own; without one, every byte and every time is as if nothing had happened.
+        if opened {
+            let found = Tree::read(&root);
+            for path in expected.nodes.keys().filter(|path| !path.ends_with(b".lock")) {
+                assert!(found.get(path).is_some(), "round {round}: {} is missing", String::from_utf8_lossy(path));
+            }
+            let litter = |path: &&Vec<u8>| String::from_utf8_lossy(path).contains(".unverified-");
+            assert_eq!(found.nodes.keys().find(litter), None, "round {round}");
+        } else {
+            // Killed between its last removal and setting these two times, a run leaves them to nobody.
+            let last = [&b"var/lib/containers/storage/overlay"[..], b"var/lib/containers/storage/overlay-layers"];
+            let options = Options::new().ignore_mtime_of(move |path| last.contains(&path));
+            Tree::read(&root).assert_same(&expected, &options);
+        }
+        std::fs::remove_dir_all(&root).unwrap();
+    }
+    assert!(killed >= 100, "only {killed} of 200 runs were killed before they ended");
+}
+
+#[test]
+fn a_full_disk_leaves_all_of_the_old() {
+    let images = Images::new();
+    images.add("old", &image(&[1]));
+    images.add(
+        "big",
+        &ImageBuilder::oci().layer(TarBuilder::new().file("big", 0o644, pattern(30 << 20)).finish()).build(),
+    );
+    let (old, new) = (images.list("old.toml", &["old"]), images.list("new.toml", &["big"]));
+    for disk in [small_filesystem(24 << 20), small_tmpfs(16 << 20)] {
+        let root = disk.path().join("root");
+        std::fs::create_dir(&root).unwrap();
+        succeed(&old, &root);
+        let before = Tree::read(&root);
+        let output = embed(&new, &root).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("No space left on device"), "{said}");
+        let after = Tree::read(&root);
+        let store = b"var/lib/containers/storage".to_vec();
+        after.assert_same(&before, &Options::new().ignore_mtime_of(move |path| path == store));
+        succeed(&old, &root);
+    }
+}
+
+#[test]
+fn eight_writers_and_podman_lose_nothing() {
+    let images = Images::new();
+    let names: Vec<String> = (0..8).map(|n| format!("image{n}")).collect();
+    for (n, name) in names.iter().enumerate() {
+        images.add(name, &image(&[1, 2, 10 + n]));
+    }
+    images.add("theirs", &image(&[1, 99]));
+    let work = TempDir::new().unwrap();
+    let store = Store::at(store_of(work.path()), "overlay");
+    std::fs::create_dir_all(&store.root).unwrap();
+    let lists: Vec<PathBuf> = names.iter().map(|name| images.list(&format!("{name}.toml"), &[name])).collect();
+    let mut children: Vec<Child> = lists.iter().map(|list| embed(list, work.path()).spawn().unwrap()).collect();
+    let from = format!("dir:{}", images.dir.path().join("theirs").display());
+    Peer::skopeo().run(["--insecure-policy", "copy", &from, &store.reference("example.com/theirs:1")]).ok();
+    for _ in 0..5 {
+        store.podman(["images", "-a"]).ok();
+    }
+    for child in &mut children {
+        let status = child.wait().unwrap();
+        let mut said = String::new();
+        std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut said).unwrap();
+        assert!(status.success(), "{said}");
+    }
+    let listed = store.podman(["images"]).ok();
+    for name in names.iter().map(String::as_str).chain(["theirs"]) {
+        assert!(listed.contains(&format!("example.com/{name} ")), "{name} is lost:\n{listed}");
+        store.podman(["save", "-q", "-o", "/dev/null", &format!("example.com/{name}:1")]).ok();
+    }
+    let layers = std::fs::read_to_string(store.root.join("overlay-layers/layers.json")).unwrap();
+    assert_eq!(layers.matches("\"id\":").count(), 1 + 1 + 8 + 1, "shared layers are there once");
+}
