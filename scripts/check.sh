@@ -71,7 +71,7 @@ heading "tests"
 cargo test --locked --workspace --no-fail-fast
 
 heading "docs"
-RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --lib --document-private-items
 
 heading "fuzz targets"
 RUSTFLAGS="-D warnings" cargo check --locked --manifest-path fuzz/Cargo.toml --bins

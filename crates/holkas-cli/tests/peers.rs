@@ -1,5 +1,5 @@
 //! `holkas embed` held against the real podman, skopeo and containers-storage, and against interruption.
-#![allow(missing_docs, reason = "a test")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
 use std::fs;
 use std::os::unix::process::CommandExt;

@@ -202,7 +202,7 @@ impl Peer {
         }
     }
 
-    /// Points all that containers tools look for into `dir`, where [`write_world`] has put it.
+    /// Points all that containers tools look for into `dir`, where `write_world` has put it.
     fn environment_of(mut self, dir: &Path) -> Self {
         let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/sbin:/usr/bin:/sbin:/bin".into());
         self = self.environment("PATH", path).environment("LC_ALL", "C.UTF-8").environment("TZ", "UTC");

@@ -81,7 +81,7 @@ fn malformed() {
         ("a byte order mark", [b"\xef\xbb\xbf", &good[..]].concat()),
         ("not UTF-8", text.replacen("mediaType", "media\u{0}Type", 1).replace('\u{0}', "\\ud800").into_bytes()),
         ("NaN", text.replacen("\"schemaVersion\":2", "\"schemaVersion\":NaN", 1).into_bytes()),
-        ("deep", [text[..text.len() - 1].as_bytes(), b",\"x\":", &b"[".repeat(10_000)].concat()),
+        ("deep", [&text.as_bytes()[..text.len() - 1], b",\"x\":", &b"[".repeat(10_000)].concat()),
         ("empty", Vec::new()),
         ("cut off", good[..good.len() - 1].to_vec()),
     ];

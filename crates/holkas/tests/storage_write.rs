@@ -1,5 +1,5 @@
 //! The store writer, held against skopeo's store and against podman.
-#![allow(missing_docs, reason = "a test")]
+#![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used, reason = "a test")]
 
 use std::path::{Path, PathBuf};
 

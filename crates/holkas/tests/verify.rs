@@ -88,6 +88,7 @@ fn lying_blobs_do_not() {
     wrong[3] ^= 1;
     let more = [BODY, b"!"].concat();
     let length = BODY.len() as u64;
+    #[allow(clippy::type_complexity, reason = "a table with one row a case")]
     let cases: [(&str, Box<dyn Read + Send>, Descriptor, ErrorKind, &str); 8] = [
         ("short", Box::new(io::Cursor::new(BODY[..9].to_vec())), honest(), ErrorKind::Mismatch, "shorter"),
         ("nothing", Box::new(io::empty()), honest(), ErrorKind::Mismatch, "shorter"),

@@ -106,7 +106,7 @@ impl FromStr for Platform {
     fn from_str(text: &str) -> Result<Self> {
         let parts: Vec<_> = text.split('/').collect();
         let fine = |s: &&str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
-        if !(2..=3).contains(&parts.len()) || !parts.iter().all(|p| fine(p)) {
+        if !(2..=3).contains(&parts.len()) || !parts.iter().all(fine) {
             return Err(Error::invalid(format!("`{}` is not a platform", printable(text.as_bytes())))
                 .hint("a platform is OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT, such as linux/arm64"));
         }
