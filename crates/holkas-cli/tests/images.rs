@@ -1,4 +1,5 @@
 //! Images through the program: embedded, copied, inspected and deleted.
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
 mod common;
 

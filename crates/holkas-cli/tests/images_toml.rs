@@ -1,4 +1,5 @@
 //! `images.toml`: what is read, and what every mistake is told as.
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
 use std::path::{Path, PathBuf};
 

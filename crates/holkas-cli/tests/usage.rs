@@ -1,4 +1,5 @@
 //! The command line as such: usage, exit codes, the form of errors, completions and man pages.
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
 mod common;
 

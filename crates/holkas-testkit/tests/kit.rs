@@ -1,4 +1,5 @@
 //! The kit itself: its bytes are right in the eyes of real programs, and the same each time.
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,5 @@
 //! The container functions: osbuild's defects L, M, P and G, each as a case.
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
 use std::path::{Path, PathBuf};
 

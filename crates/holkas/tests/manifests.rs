@@ -1,4 +1,5 @@
 //! Manifests, lists and configs: hostile documents (A1 to A12), digests, platforms, and what inspect shows.
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -1,4 +1,5 @@
 //! policy.json: strict parsing, the order of scopes, and that skopeo decides alike.
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
 use std::path::Path;
 

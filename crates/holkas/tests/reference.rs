@@ -1,4 +1,5 @@
 //! References and names: what is accepted, what is refused, and that skopeo agrees.
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
 use std::path::PathBuf;
 

@@ -1,4 +1,5 @@
 //! The records of stores, and images deleted from them: as containers-storage has them, and never half.
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
 #[path = "common/stores.rs"]
 mod stores;

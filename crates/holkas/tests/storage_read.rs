@@ -1,4 +1,5 @@
 //! Stores that skopeo and podman made, read by us.
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
 #[path = "common/stores.rs"]
 mod stores;

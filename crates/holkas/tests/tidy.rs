@@ -1,4 +1,5 @@
 //! Keeps the house in order: storeys, first lines, lengths, forgotten tests, licences, links and commands in the docs.
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
 use std::collections::BTreeSet;
 use std::fs;

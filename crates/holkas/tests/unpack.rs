@@ -1,4 +1,5 @@
 //! Layers unpacked: equal to what skopeo makes of them, exact when rebuilt, and never outside the directory.
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 #![expect(clippy::unwrap_used, reason = "a panic is a test's error message")]
 
 use std::fs;
