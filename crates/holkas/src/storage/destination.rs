@@ -214,13 +214,12 @@ fn write_overlay_files(dir: &Dir, id: &str, below: &[String], clock: i64) -> Res
         times::set(dir, name.as_bytes(), clock)
     };
     put("link", &link_name(id))?;
-    let top_first = || below.iter().rev();
     if below.is_empty() {
         dir.make("empty", 0o700)?;
         times::set(dir, b"empty", clock)?;
     } else {
-        put("lower", &top_first().map(|layer| format!("l/{}", link_name(layer))).collect::<Vec<_>>().join(":"))?;
-        put("lower-layers", &top_first().cloned().collect::<Vec<_>>().join(":"))?;
+        // `lower` is written when the layer lands: it names the links that the layers below really have.
+        put("lower-layers", &below.iter().rev().cloned().collect::<Vec<_>>().join(":"))?;
     }
     for name in ["merged", "work"] {
         dir.make(name, 0o700)?;

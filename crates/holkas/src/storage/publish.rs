@@ -104,7 +104,10 @@ fn land_layers(
         let id = layer.id.as_str();
         match (&skeleton.links, work.trees.dir().sub_if_exists(id)?) {
             (_, None) => return Err(Error::invalid(format!("layer {id} has vanished from its staging directory"))),
-            (Some(links), Some(_)) => {
+            (Some(links), Some(dir)) => {
+                if let Some(parent) = &layer.parent {
+                    write_lower(&dir, &skeleton.layers_home, parent, store.clock)?;
+                }
                 work.trees.dir().rename(id, &skeleton.layers_home, id)?;
                 let link = link_name(id);
                 rustix::fs::symlinkat(format!("../{id}/diff"), links, link.as_str())
@@ -117,6 +120,32 @@ fn land_layers(
     }
     store.root.sync_file_system()?;
     locked.replace(alive.into_iter().chain(new).collect(), Some(store.clock))
+}
+
+/// Writes which layers a staged one is mounted on, by the links that those really have: podman and skopeo draw theirs
+/// at random, so that a layer of theirs which we share is not under the name that we would give it.
+fn write_lower(dir: &Dir, layers: &Dir, parent: &str, clock: i64) -> Result<()> {
+    let read = |name: &str| -> Result<Option<String>> {
+        let bytes = layers.read(format!("{parent}/{name}"), crate::limits::CONFIGURATION)?;
+        bytes
+            .map(String::from_utf8)
+            .transpose()
+            .map_err(|_| Error::invalid(format!("`{name}` of layer {parent} is no text")))
+    };
+    let link = read("link")?.ok_or_else(|| {
+        Error::invalid(format!("layer {parent}, which is to be shared, has no `link`"))
+            .hint("the store is damaged; remove the images that use the layer and run it again")
+    })?;
+    names::check_id(&link).context(|| format!("reading `link` of layer {parent}"))?;
+    let lower = match read("lower")? {
+        Some(below) => format!("l/{link}:{below}"),
+        None => format!("l/{link}"),
+    };
+    let mut file = dir.stage(0o644)?;
+    std::io::Write::write_all(&mut file, lower.as_bytes()).context(|| "writing `lower`")?;
+    file.finish_unsynced("lower")?;
+    times::set(dir, b"lower", clock)?;
+    times::set_own(dir, clock)
 }
 
 /// Removes a layer's directory, its link and its tar-split.
