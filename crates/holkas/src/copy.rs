@@ -136,7 +136,7 @@ fn stage(
         }
         (Document::Index(index), MultiArch::IndexOnly) => {
             check_index(destination, &index, options)?;
-            destination.put_index(&index, &signatures(source, index.digest(), destination, options)?)?;
+            destination.put_index(&index, &admitted(|| source.signatures(index.digest()), destination, options)?)?;
             Ok(Copied { manifest_digest: *index.digest(), image_id: None, layers: 0, bytes: 0 })
         }
         (Document::Index(index), MultiArch::All) => copy_all(source, destination, &index, options, monitor),
@@ -174,16 +174,16 @@ pub fn open_document(source: &dyn ImageSource, entry: &Descriptor) -> Result<Doc
         .context(|| format!("reading manifest {} of {}", entry.digest, source.name()))
 }
 
-fn signatures(
-    source: &dyn ImageSource,
-    digest: &Digest,
+/// Returns the signatures that travel on: all, or none if the user wants none.
+fn admitted(
+    signatures: impl FnOnce() -> Result<Vec<UntrustedSignature>>,
     destination: &dyn ImageDestination,
     options: &CopyOptions,
 ) -> Result<Vec<UntrustedSignature>> {
     if options.remove_signatures {
         return Ok(Vec::new());
     }
-    let signatures = source.signatures(digest)?;
+    let signatures = signatures()?;
     if !signatures.is_empty() && !destination.capabilities().signatures {
         return Err(Error::refused(format!("{} cannot hold the image's signatures", destination.name()))
             .hint("copy without them by --remove-signatures"));
@@ -200,13 +200,8 @@ fn copy_one(
     monitor: &dyn Monitor,
 ) -> Result<Copied> {
     let mut image = Image::open(source, manifest, indexes)?;
-    for kept in source.indexes(image.manifest.digest())? {
-        let index = Index::parse(kept)?;
-        if image.indexes.iter().all(|known| known.digest() != index.digest()) {
-            image.indexes.push(index);
-        }
-    }
-    image.signatures = signatures(source, image.manifest.digest(), destination, options)?;
+    let found = std::mem::take(&mut image.signatures);
+    image.signatures = admitted(|| Ok(found), destination, options)?;
     let image_id = image.config.as_ref().map(crate::oci::ImageConfig::image_id);
     let plan = plan(source, destination, &image, options)?;
     let (digest, bytes) = match plan {
@@ -254,7 +249,7 @@ fn copy_all(
             }
         }
     }
-    destination.put_index(index, &signatures(source, index.digest(), destination, options)?)?;
+    destination.put_index(index, &admitted(|| source.signatures(index.digest()), destination, options)?)?;
     Ok(copied)
 }
 

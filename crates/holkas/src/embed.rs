@@ -209,13 +209,7 @@ fn embed_one(
     options: &EmbedOptions<'_>,
     monitor: &dyn Monitor,
 ) -> Result<Embedded> {
-    let mut image = Image::open(source, manifest, indexes)?;
-    for kept in source.indexes(image.manifest.digest())? {
-        let index = Index::parse(kept)?;
-        if image.indexes.iter().all(|known| known.digest() != index.digest()) {
-            image.indexes.push(index);
-        }
-    }
+    let image = Image::open(source, manifest, indexes)?;
     let config = image.config.as_ref().ok_or_else(|| {
         Error::unsupported(format!(
             "it is an artifact (config type `{}`), not an image",

@@ -13,7 +13,7 @@ pub mod times;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -110,14 +110,6 @@ impl Dir {
     /// Returns the path that the directory was opened by, for messages.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// Returns the path that the directory has now, in which no part is a symlink.
-    pub fn real_path(&self) -> Result<PathBuf> {
-        let link = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
-        let target = rustix::fs::readlinkat(CWD, link.as_str(), Vec::new());
-        let target = target.context(|| format!("looking for the real path of `{}`", display(&self.path)))?;
-        Ok(PathBuf::from(OsString::from_vec(target.into_bytes())))
     }
 
     /// Returns the path of something below, for messages.

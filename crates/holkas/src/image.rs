@@ -247,8 +247,9 @@ impl Stored {
 impl Image {
     /// Reads an image's config and puts the parts together, checking that they agree.
     ///
-    /// Signatures are the source's; `indexes` are what leads to the manifest.
-    pub fn open(source: &dyn ImageSource, manifest: Manifest, indexes: Vec<Index>) -> Result<Self> {
+    /// Signatures are the source's; `indexes` are what leads to the manifest, to which those are added
+    /// that the source keeps beside it.
+    pub fn open(source: &dyn ImageSource, manifest: Manifest, mut indexes: Vec<Index>) -> Result<Self> {
         use crate::error::{Context, Error};
         use crate::limits::CONFIG;
 
@@ -281,6 +282,12 @@ impl Image {
                 diff_id: config.as_ref().map(|config| config.diff_ids()[position]),
             })
             .collect();
+        for kept in source.indexes(manifest.digest())? {
+            let index = Index::parse(kept)?;
+            if indexes.iter().all(|known| known.digest() != index.digest()) {
+                indexes.push(index);
+            }
+        }
         let signatures = source.signatures(manifest.digest())?;
         Ok(Self { manifest, config_bytes, config, layers, indexes, signatures })
     }
