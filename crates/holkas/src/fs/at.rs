@@ -37,10 +37,12 @@ pub fn open_dir(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
     rustix::fs::openat(dir, path_of(name), flags, Mode::empty())
 }
 
-/// Makes a regular file, which must not exist in any form, for writing, mode 0600 less the umask.
-pub fn create_file(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
+/// Makes a regular file, which must not exist in any form, for writing.
+///
+/// Of `mode` only the permissions count, and the umask or a default ACL may take some of them.
+pub fn create_file(dir: BorrowedFd<'_>, name: &[u8], mode: u32) -> Result<OwnedFd, Errno> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(dir, path_of(name), flags, Mode::from_raw_mode(0o600))
+    rustix::fs::openat(dir, path_of(name), flags, Mode::from_raw_mode(mode & 0o777))
 }
 
 /// Makes a directory, mode 0700 less the umask.
@@ -110,6 +112,11 @@ pub fn fd_chown(fd: impl AsFd, uid: u32, gid: u32) -> Result<(), Errno> {
 /// Sets the mode of an open file.
 pub fn fd_chmod(fd: impl AsFd, mode: u32) -> Result<(), Errno> {
     rustix::fs::fchmod(fd, Mode::from_raw_mode(mode))
+}
+
+/// Sets the mode of an open file that may have it already: to look is much cheaper than to set.
+pub fn fd_ensure_mode(fd: impl AsFd, mode: u32) -> Result<(), Errno> {
+    if rustix::fs::fstat(&fd)?.st_mode & 0o7777 == mode { Ok(()) } else { fd_chmod(fd, mode) }
 }
 
 /// Sets the times of an open file.

@@ -121,14 +121,14 @@ impl<'d> Tree<'d> {
         if header.name.ends_with(b"/") {
             return Err(Error::invalid("a regular file whose name ends in `/`"));
         }
-        let fd = self.make(path, at::create_file)?;
+        let fd = self.make(path, |dir, name| at::create_file(dir, name, header.mode))?;
         let mut file = File::from(fd);
         reader.content(|piece| file.write_all(piece).map_err(Error::from))?;
         let fd = OwnedFd::from(file);
         if !self.owned_from_start(header) {
             at::fd_chown(&fd, header.uid, header.gid).map_err(allowed)?;
         }
-        at::fd_chmod(&fd, header.mode).map_err(allowed)?;
+        at::fd_ensure_mode(&fd, header.mode).map_err(allowed)?;
         at::fd_set_times(&fd, &times(header)).map_err(allowed)?;
         set_xattrs(header, |key, value| at::fd_set_xattr(&fd, key, value))
     }
