@@ -21,7 +21,7 @@ PACKAGES=(
     "openjdk-17-jre-headless openjdk-17-jdk-headless"
     "llvm-14 libllvm14 llvm-14-dev"
     "clang-14 libclang-cpp14 libclang-common-14-dev"
-    "libnode108 libnode-dev nodejs"
+    "libnode108 libnode-dev"
     "perl-modules-5.36 libperl5.36 perl-doc ruby3.1 libruby3.1"
     "libboost1.74-dev libboost1.74-doc"
     "python3-scipy python3-pandas-lib python3-matplotlib python3-django"
