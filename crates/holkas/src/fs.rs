@@ -9,6 +9,7 @@ pub mod lock;
 pub mod share;
 pub mod staging;
 pub mod times;
+pub mod write_back;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;

@@ -12,6 +12,7 @@
 
 pub mod delete;
 pub mod destination;
+mod fan_out;
 pub mod fields;
 pub mod go_json;
 mod layer;

@@ -115,6 +115,21 @@ pub fn unpack(layer: &mut dyn Read, into: &Dir, options: &UnpackOptions, split: 
     Ok(unpacked)
 }
 
+/// Reads the tar `layer` to its end and hands every byte of it to `take`, in order, writing nothing.
+///
+/// # Errors
+///
+/// `Invalid` where it is no tar that [`unpack`] takes for one, and what `layer` and `take` return.
+pub fn pieces(layer: &mut dyn Read, take: Split<'_>) -> Result<()> {
+    let mut reader = tar::Reader::new(layer, Some(take));
+    let mut header = tar::Header::new();
+    let mut entries = 0;
+    while reader.next(&mut header).context(|| after(&header, entries))? {
+        entries += 1;
+    }
+    Ok(())
+}
+
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 

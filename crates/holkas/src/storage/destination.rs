@@ -12,6 +12,7 @@ use crate::error::{Context, Error, Result};
 use crate::fs::beneath::Beneath;
 use crate::fs::lock::Kind;
 use crate::fs::staging::{Staging, sweep};
+use crate::fs::write_back::WriteBack;
 use crate::fs::{Dir, times};
 use crate::image::{
     Capabilities, Image, ImageDestination, ImageWriter, Layer, LayerForm, LayerOrder, LayerReader, Stored, Support,
@@ -140,7 +141,7 @@ impl StorageDestination {
             }
         };
         let options = UnpackOptions { on_disk, clock: Timestamp { seconds: self.clock, nanos: 0 } };
-        let done = layer::unpack_layer(body, diff_id, &tree, (splits, &split_name(id)), &options)?;
+        let done = layer::unpack_layer(body, diff_id, &tree, (splits, &split_name(id)), &options, &work.write_back)?;
         times::set(splits, split_name(id).as_bytes(), self.clock)?;
         if self.driver == Driver::Overlay {
             times::set_own(&tree, self.clock)?;
@@ -183,6 +184,7 @@ impl StorageDestination {
 pub(super) struct Work {
     pub(super) trees: Staging,
     pub(super) splits: Staging,
+    pub(super) write_back: WriteBack,
     // Dropped last: what was made for the staging directories goes after them.
     homes: [Beneath; 2],
 }
@@ -194,13 +196,18 @@ impl Work {
             Driver::Vfs => ("vfs/dir", "vfs-layers"),
         };
         let homes = [Beneath::create(root, home.as_ref(), 0o700)?, Beneath::create(root, records.as_ref(), 0o700)?];
-        Ok(Self { trees: Staging::create(homes[0].dir())?, splits: Staging::create(homes[1].dir())?, homes })
+        Ok(Self {
+            trees: Staging::create(homes[0].dir())?,
+            splits: Staging::create(homes[1].dir())?,
+            write_back: WriteBack::start(root)?,
+            homes,
+        })
     }
 
     /// Removes the staging directories, but not what they are in.
     fn keep(self, clock: i64) -> Result<()> {
-        let Self { trees, splits, homes } = self;
-        drop((trees, splits));
+        let Self { trees, splits, homes, write_back } = self;
+        drop((trees, splits, write_back));
         homes.into_iter().try_for_each(|home| home.keep(clock))
     }
 }

@@ -1,23 +1,21 @@
 //! One layer from its blob to a staged tree: hash, decompress, hash, tar-split and unpack in a single pass.
 //!
-//! One thread reads, hashes and decompresses the blob; the caller's hashes the plain bytes and unpacks them.
-//! A bounded channel of buffers, which are used again and again, lies between them.
+//! One thread reads, hashes and decompresses the blob; one hashes the plain bytes and writes the tar-split; the
+//! caller's makes the tree. Bounded buffers lie between them. Disks are kept busy meanwhile.
 
-use std::io::{self, Read};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::io::Read;
+use std::thread;
 
+use super::fan_out::{Reader, Source, fan_out};
 use crate::compress::{Compression, Decoder};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Dir;
+use crate::fs::write_back::WriteBack;
 use crate::image::LayerReader;
-use crate::limits::CHUNK;
 use crate::oci::{DiffId, Digest};
 use crate::storage::tar_split;
-use crate::unpack::{UnpackOptions, Unpacked, unpack};
-use crate::verify::{BlobReader, DiffReader, Verified, VerifiedDiff};
-
-/// Buffers on their way between the two threads.
-const BUFFERS: usize = 4;
+use crate::unpack::{UnpackOptions, Unpacked, pieces, unpack};
+use crate::verify::{DiffReader, VerifiedDiff};
 
 /// What is known of a layer once it is unpacked.
 #[derive(Debug)]
@@ -39,108 +37,67 @@ pub(super) fn unpack_layer(
     tree: &Dir,
     split: (&Dir, &str),
     options: &UnpackOptions,
+    write_back: &WriteBack,
 ) -> Result<UnpackedLayer> {
+    let make_tree = |mut plain: Reader| unpack(&mut plain, tree, options, None);
     match body {
         LayerReader::Diff(mut reader) => {
-            let unpacked = unpack_plain(&mut reader, tree, split, options)?;
-            let (proof, _) = reader.finish()?;
+            let read = move |source: Source| {
+                source.give_all(&mut write_back.count(&mut reader))?;
+                reader.finish()
+            };
+            let record = |mut plain: Reader| write_split(&mut plain, split);
+            let ((proof, _), (), unpacked) = side_by_side(read, record, make_tree)?;
             let blob = (proof.diff_id().0, proof.size());
             Ok(UnpackedLayer { proof, blob, compression: Compression::None, unpacked })
         }
         LayerReader::Blob(reader) => {
-            let (full, filled) = sync_channel(BUFFERS);
-            let (used, empty) = channel();
-            std::thread::scope(|scope| {
-                let decompressor = scope.spawn(move || decompress(reader, &full, &empty));
-                let mut plain = DiffReader::new(Chunks { filled, used, chunk: Vec::new(), at: 0 }, diff_id);
-                // The plain side sees whatever went wrong on the other side as an error of its own reading.
-                let unpacked = unpack_plain(&mut plain, tree, split, options);
-                let result = unpacked.and_then(|unpacked| Ok((unpacked, plain.finish()?.0)));
-                let decompressed = decompressor.join().map_err(|_| Error::invalid("the decompressor panicked"))?;
-                let (unpacked, proof) = result?;
-                let (verified, compression) = decompressed?;
-                let descriptor = verified.descriptor();
-                Ok(UnpackedLayer { proof, blob: (descriptor.digest, descriptor.size), compression, unpacked })
-            })
+            let read = move |source: Source| {
+                let (compression, mut decoder) = Decoder::new(reader)?;
+                source.give_all(&mut write_back.count(&mut decoder))?;
+                Ok((decoder.finish()?.finish()?, compression))
+            };
+            let record = |plain: Reader| {
+                let mut plain = DiffReader::new(plain, diff_id);
+                write_split(&mut plain, split)?;
+                Ok(plain.finish()?.0)
+            };
+            let ((verified, compression), proof, unpacked) = side_by_side(read, record, make_tree)?;
+            let descriptor = verified.descriptor();
+            Ok(UnpackedLayer { proof, blob: (descriptor.digest, descriptor.size), compression, unpacked })
         }
     }
 }
 
-fn unpack_plain(
-    plain: &mut dyn Read,
-    tree: &Dir,
-    (dir, name): (&Dir, &str),
-    options: &UnpackOptions,
-) -> Result<Unpacked> {
+/// Runs the three at once. Of several errors it returns the one that made the others stop.
+fn side_by_side<A: Send, B: Send, C>(
+    read: impl FnOnce(Source) -> Result<A> + Send,
+    record: impl FnOnce(Reader) -> Result<B> + Send,
+    make_tree: impl FnOnce(Reader) -> Result<C>,
+) -> Result<(A, B, C)> {
+    let (source, for_record, for_tree) = fan_out();
+    thread::scope(|scope| {
+        let read = scope.spawn(move || read(source));
+        let record = scope.spawn(move || record(for_record));
+        let made = make_tree(for_tree);
+        match (ended(read), ended(record), made) {
+            (Ok(read), Ok(recorded), Ok(made)) => Ok((read, recorded, made)),
+            (read, recorded, made) => {
+                // What went wrong in one comes to the other two as an error of reading, or as `Cancelled`.
+                let errors = [made.err(), recorded.err(), read.err()].into_iter().flatten();
+                let first = errors.min_by_key(|error| error.kind() == ErrorKind::Cancelled);
+                Err(first.expect("not all three were right"))
+            }
+        }
+    })
+}
+
+fn ended<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+    thread.join().unwrap_or_else(|_| Err(Error::invalid("a thread panicked; this is a defect of holkas")))
+}
+
+fn write_split(plain: &mut impl Read, (dir, name): (&Dir, &str)) -> Result<()> {
     let mut writer = tar_split::Writer::new(dir.stage(0o600)?);
-    let unpacked = unpack(plain, tree, options, Some(&mut |piece| writer.piece(piece)))?;
-    writer.finish()?.finish_unsynced(name)?;
-    Ok(unpacked)
-}
-
-/// Runs in its own thread: reads the blob to its end and sends its plain bytes.
-fn decompress(
-    reader: BlobReader,
-    full: &SyncSender<io::Result<Vec<u8>>>,
-    empty: &Receiver<Vec<u8>>,
-) -> Result<(Verified, Compression)> {
-    let result = (|| {
-        let (compression, mut decoder) = Decoder::new(reader)?;
-        loop {
-            let mut chunk = empty.try_recv().unwrap_or_default();
-            chunk.resize(CHUNK, 0);
-            let n = fill(&mut decoder, &mut chunk)?;
-            if n == 0 {
-                break;
-            }
-            chunk.truncate(n);
-            if full.send(Ok(chunk)).is_err() {
-                return Err(Error::cancelled());
-            }
-        }
-        Ok((decoder.finish()?.finish()?, compression))
-    })();
-    if let Err(error) = &result {
-        // The receiver may be gone already; it then has an error of its own.
-        let _gone = full.send(Err(error.duplicate().into()));
-    }
-    result
-}
-
-fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match reader.read(&mut buffer[filled..])? {
-            0 => break,
-            n => filled += n,
-        }
-    }
-    Ok(filled)
-}
-
-/// The receiving end of the channel, as a stream.
-struct Chunks {
-    filled: Receiver<io::Result<Vec<u8>>>,
-    used: Sender<Vec<u8>>,
-    chunk: Vec<u8>,
-    at: usize,
-}
-
-impl Read for Chunks {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.at == self.chunk.len() {
-            match self.filled.recv() {
-                Ok(chunk) => {
-                    // The other side may have finished; then nobody needs the buffer.
-                    let _unneeded = self.used.send(std::mem::replace(&mut self.chunk, chunk?));
-                    self.at = 0;
-                }
-                Err(_) => return Ok(0),
-            }
-        }
-        let n = buffer.len().min(self.chunk.len() - self.at);
-        buffer[..n].copy_from_slice(&self.chunk[self.at..self.at + n]);
-        self.at += n;
-        Ok(n)
-    }
+    pieces(plain, &mut |piece| writer.piece(piece))?;
+    writer.finish()?.finish_unsynced(name)
 }

@@ -26,6 +26,9 @@ pub(super) fn publish(store: &StorageDestination) -> Result<bool> {
     if images.is_empty() {
         return Ok(false);
     }
+    if !staged.is_empty() {
+        store.work()?.write_back.finish()?;
+    }
     store.root.sync_file_system()?;
     let mut skeleton = Skeleton::create(&store.root, store.driver)?;
     if !staged.is_empty() {
