@@ -1,4 +1,4 @@
-//! Bad circumstances: full disks and processes without rights.
+//! Bad circumstances: full and failing disks, and processes without rights.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -54,6 +54,44 @@ pub fn small_tmpfs(bytes: u64) -> SmallFilesystem {
         .arg("tmpfs")
         .arg(&path));
     SmallFilesystem { path, _dir: dir }
+}
+
+/// A file system whose disk fails: what is written beyond what the disk really has gives EIO, when it is synced.
+#[derive(Debug)]
+pub struct FailingFilesystem {
+    // Dropped in this order: the file system goes before what it lies on.
+    mounted: SmallFilesystem,
+    disk: SmallFilesystem,
+}
+
+impl FailingFilesystem {
+    /// Returns where it is mounted.
+    pub fn path(&self) -> &Path {
+        self.mounted.path()
+    }
+
+    /// Puts a good disk in the place of the failing one, checks the file system as after a crash, and mounts it again.
+    pub fn repair(&self) {
+        let image = self.disk.path().join("disk");
+        run(Command::new("umount").arg(self.path()));
+        run(Command::new("mount").args(["-o", "remount,size=90%"]).arg(self.disk.path()));
+        let checked = Command::new("e2fsck").args(["-f", "-y"]).arg(&image).output().expect("starting e2fsck");
+        // 1: what was wrong is mended.
+        assert!(matches!(checked.status.code(), Some(0 | 1)), "{}", String::from_utf8_lossy(&checked.stdout));
+        run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(self.path()));
+    }
+}
+
+/// Mounts an ext4 with a journal of `bytes` bytes on a disk that has only `good` of them. Needs root.
+pub fn failing_filesystem(bytes: u64, good: u64) -> FailingFilesystem {
+    let disk = small_tmpfs(good);
+    let dir = TempDir::new().expect("a temporary directory");
+    let (image, path) = (disk.path().join("disk"), dir.path().join("mnt"));
+    std::fs::create_dir(&path).expect("a new directory");
+    std::fs::File::create(&image).expect("a new file").set_len(bytes).expect("a sparse file");
+    run(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0", "-J", "size=4"]).arg(&image));
+    run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&path));
+    FailingFilesystem { mounted: SmallFilesystem { path, _dir: dir }, disk }
 }
 
 /// Returns a command that runs `program` as user and group 65534 without any capability or supplementary group.
