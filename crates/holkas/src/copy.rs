@@ -2,6 +2,7 @@
 
 pub mod convert;
 pub mod layers;
+mod ticker;
 
 use std::num::NonZero;
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::error::{Context, Error, Result};
 use crate::limits::{CHUNK, Limit};
 use crate::oci::{Algorithm, Descriptor, DiffId, Digest, Hasher, MediaType};
-use crate::progress::Cancel;
+use crate::progress::{Cancel, Counter};
 
 /// A blob that a source claims to be something. Deliberately not `Read`: it can only be verified.
 pub struct UntrustedBlob {
@@ -38,6 +38,7 @@ impl UntrustedBlob {
             proven: false,
             too_long: false,
             cancel: Cancel::default(),
+            counter: Counter::default(),
         }
     }
 
@@ -81,7 +82,12 @@ impl UntrustedBlob {
     /// `size` is the length in bytes where it is known; no more is read.
     pub fn verify_diff(self, expected: DiffId, size: Option<u64>) -> DiffReader<Bounded> {
         DiffReader::new(
-            Bounded { reader: self.reader, left: size.unwrap_or(u64::MAX), cancel: Cancel::default() },
+            Bounded {
+                reader: self.reader,
+                left: size.unwrap_or(u64::MAX),
+                cancel: Cancel::default(),
+                counter: Counter::default(),
+            },
             expected,
         )
     }
@@ -107,6 +113,7 @@ pub struct BlobReader {
     /// Too many bytes came. Said again if anybody reads on: what follows could look right.
     too_long: bool,
     cancel: Cancel,
+    counter: Counter,
 }
 
 impl BlobReader {
@@ -114,6 +121,13 @@ impl BlobReader {
     #[must_use]
     pub fn cancelled_by(mut self, cancel: &Cancel) -> Self {
         self.cancel = cancel.clone();
+        self
+    }
+
+    /// Counts what is read of the blob as it came.
+    #[must_use]
+    pub fn counted_by(mut self, counter: &Counter) -> Self {
+        self.counter = counter.clone();
         self
     }
 
@@ -174,6 +188,7 @@ impl Read for BlobReader {
         }
         self.hasher.update(&buffer[..n]);
         self.read += n as u64;
+        self.counter.add(n);
         Ok(n)
     }
 }
@@ -242,12 +257,14 @@ pub struct Bounded {
     reader: Box<dyn Read + Send>,
     left: u64,
     cancel: Cancel,
+    counter: Counter,
 }
 
 impl Read for Bounded {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.cancel.check()?;
         let n = read_retrying(&mut self.reader, buffer)?;
+        self.counter.add(n);
         self.left =
             self.left.checked_sub(n as u64).ok_or_else(|| Error::mismatch("layer is longer than its source says"))?;
         Ok(n)
@@ -259,6 +276,13 @@ impl DiffReader<Bounded> {
     #[must_use]
     pub fn cancelled_by(mut self, cancel: &Cancel) -> Self {
         self.reader.cancel = cancel.clone();
+        self
+    }
+
+    /// Counts what is read.
+    #[must_use]
+    pub fn counted_by(mut self, counter: &Counter) -> Self {
+        self.reader.counter = counter.clone();
         self
     }
 }

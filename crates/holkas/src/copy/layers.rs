@@ -1,11 +1,13 @@
 //! Moves the layers of one image, several at once, the largest first.
 
 use std::sync::Mutex;
+use std::sync::mpsc::channel;
 
 use super::CopyOptions;
+use super::ticker::Ticker;
 use crate::error::{Context, Error, Result};
 use crate::image::{Image, ImageSource, ImageWriter, Layer, LayerBlob, LayerOrder, LayerReader, Stored};
-use crate::progress::{Event, Monitor};
+use crate::progress::{Counter, Event, Monitor};
 
 /// Moves all layers of `image` and commits it to its writer. The first error stops the rest.
 pub fn move_layers(
@@ -32,14 +34,17 @@ pub fn move_layers(
     };
     let queue = Mutex::new(queue);
     let next = || queue.lock().expect("no holder of this lock can panic").pop();
+    let ticker = Ticker::default();
     let work = || -> Result<Vec<Stored>> {
         let mut stored = Vec::new();
         while let Some(layer) = next() {
-            stored.push(move_layer(source, image, layer, &*writer, options, monitor)?);
+            stored.push(move_layer(source, image, layer, &*writer, options, (monitor, &ticker))?);
         }
         Ok(stored)
     };
     let results: Vec<Result<Vec<Stored>>> = std::thread::scope(|scope| {
+        let (_until_all_is_done, ended) = channel();
+        scope.spawn(|| ticker.run(&{ ended }, monitor));
         let workers: Vec<_> = (1..jobs).map(|_| scope.spawn(|| work().inspect_err(|_| stop(&queue)))).collect();
         let mut results = vec![work().inspect_err(|_| stop(&queue))];
         results.extend(workers.into_iter().map(|worker| {
@@ -70,7 +75,7 @@ fn move_layer(
     layer: &Layer,
     writer: &dyn ImageWriter,
     options: &CopyOptions,
-    monitor: &dyn Monitor,
+    (monitor, ticker): (&dyn Monitor, &Ticker),
 ) -> Result<Stored> {
     options.cancel.check()?;
     let (digest, bytes) = (layer.descriptor.digest.to_string(), layer.descriptor.size);
@@ -88,18 +93,28 @@ fn move_layer(
         return Ok(stored);
     }
     monitor.event(Event::LayerStarted { image: &source.name(), digest: &digest, bytes });
-    let stored = open_layer(source, layer, options).and_then(|body| writer.put_layer(layer, body)).context(frame)?;
+    let read = ticker.follow(&digest, bytes);
+    let stored = open_layer(source, layer, options, &read).and_then(|body| writer.put_layer(layer, body));
+    ticker.forget(&digest);
+    let stored = stored.context(frame)?;
     monitor.event(Event::LayerFinished { digest: &digest, bytes, reused: false });
     Ok(stored)
 }
 
 /// Opens a layer through the door.
-pub(super) fn open_layer(source: &dyn ImageSource, layer: &Layer, options: &CopyOptions) -> Result<LayerReader> {
+pub(super) fn open_layer(
+    source: &dyn ImageSource,
+    layer: &Layer,
+    options: &CopyOptions,
+    read: &Counter,
+) -> Result<LayerReader> {
     Ok(match source.open_layer(layer)? {
-        LayerBlob::AsDescribed(blob) => LayerReader::Blob(blob.verify(&layer.descriptor).cancelled_by(&options.cancel)),
+        LayerBlob::AsDescribed(blob) => {
+            LayerReader::Blob(blob.verify(&layer.descriptor).cancelled_by(&options.cancel).counted_by(read))
+        }
         LayerBlob::Uncompressed(blob, size) => {
             let diff_id = layer.diff_id.ok_or_else(|| Error::invalid("an artifact's blob has no uncompressed form"))?;
-            LayerReader::Diff(blob.verify_diff(diff_id, size).cancelled_by(&options.cancel))
+            LayerReader::Diff(blob.verify_diff(diff_id, size).cancelled_by(&options.cancel).counted_by(read))
         }
     })
 }
