@@ -190,13 +190,17 @@ impl<'d> Tree<'d> {
         // The link's own header counts for the file, as with skopeo; but a symlink keeps its time.
         let (dir, name) = (self.parents.fd(), base(path));
         let stat = at::stat(dir, name).map_err(Error::from)?;
+        let owned = stat.is_some_and(|stat| (stat.st_uid, stat.st_gid) == (header.uid, header.gid));
         let symlink = match stat.map(|stat| (FileType::from_raw_mode(stat.st_mode), stat.st_rdev)) {
             Some((FileType::CharacterDevice, 0)) => {
                 return Err(Error::refused("the target is removed by the layer").context(link_frame(header)));
             }
             kind => matches!(kind, Some((FileType::Symlink, _))),
         };
-        at::chown(dir, name, header.uid, header.gid).map_err(allowed)?;
+        if !owned {
+            // Not for nothing: even to the same owner, it takes the file's capabilities away.
+            at::chown(dir, name, header.uid, header.gid).map_err(allowed)?;
+        }
         if !symlink {
             at::chmod(dir, name, header.mode).map_err(allowed)?;
             at::set_times(dir, name, &times(header)).map_err(allowed)?;
