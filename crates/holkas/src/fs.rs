@@ -224,6 +224,19 @@ impl Dir {
         }
     }
 
+    /// As [`Dir::open_file_itself`], but what leads to the file is resolved as after chroot: symlinks may be absolute.
+    pub fn open_file_in_root(&self, name: impl AsRef<[u8]>) -> Result<Option<File>> {
+        let name = name.as_ref();
+        let (parent, base) = match name.iter().rposition(|&byte| byte == b'/') {
+            Some(slash) => (&name[..slash], &name[slash + 1..]),
+            None => (&b""[..], name),
+        };
+        match self.beneath("opening", name, at::open_in_root(self.as_fd(), parent))? {
+            Some(fd) => Self { fd, path: self.path_of(parent) }.open_file_itself(base),
+            None => Ok(None),
+        }
+    }
+
     /// Reads a file below, whole and bounded; `None` if it does not exist.
     pub fn read(&self, name: impl AsRef<[u8]>, limit: Limit) -> Result<Option<Vec<u8>>> {
         let name = name.as_ref();

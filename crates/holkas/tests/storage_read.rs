@@ -41,6 +41,21 @@ fn every_layer_of_a_real_store_comes_back_exactly() {
 }
 
 #[test]
+fn files_behind_symlinks_within_the_layer_come_back() {
+    let layer = TarBuilder::new()
+        .dir("b", 0o755)
+        .symlink("absolute", "/b")
+        .symlink("upwards", "../../b")
+        .file("absolute/one", 0o644, "1")
+        .file("upwards/two", 0o644, "2");
+    let image = ImageBuilder::oci().compression(Compression::Gzip).layer(layer.finish()).build();
+    for store in [Store::overlay(), Store::vfs()] {
+        put(&store, &image, "localhost/links:1");
+        assert_layers(&open(&at(&store), "localhost/links:1").expect("the image"), &image);
+    }
+}
+
+#[test]
 fn uncompressed_layers_are_the_blobs_themselves() {
     let store = Store::overlay();
     put(&store, &odd_image_uncompressed(), "localhost/odd:1");

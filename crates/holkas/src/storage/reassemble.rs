@@ -10,8 +10,8 @@ use crate::limits::PATH;
 
 /// Reads the uncompressed tar of a layer.
 ///
-/// A file is opened beneath the layer's directory, never through a symlink of its own name, and must have the checksum
-/// that it had when the layer was unpacked. That is no proof: the reader of the layer holds it against the diff ID.
+/// A file is found as the unpacker found its place: with the layer's directory as the root, never through a symlink of
+/// its own name. It must have the checksum that it had when the layer was unpacked. That is no proof: the reader of the layer holds it against the diff ID.
 pub struct Reassembled {
     entries: Reader<File>,
     /// The layer's own directory, then those of the layers below.
@@ -56,7 +56,7 @@ impl Reassembled {
     fn open(&self, name: &[u8]) -> Result<File> {
         let path = beneath(name)?;
         for dir in &self.dirs {
-            if let Some(file) = dir.open_file_itself(&path)? {
+            if let Some(file) = dir.open_file_in_root(&path)? {
                 return Ok(file);
             }
         }
