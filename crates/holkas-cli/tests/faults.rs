@@ -90,18 +90,25 @@ fn kill_at_two_hundred_points() {
     succeed(&old, &baseline);
 
     let expected = work.path().join("expected");
-    copy_of(&baseline, &expected);
-    let begun = Instant::now();
-    succeed(&new, &expected);
-    let whole = begun.elapsed().as_micros() as u64;
+    let timed = |n: usize| {
+        let root = if n == 0 { expected.clone() } else { work.path().join(format!("timed{n}")) };
+        copy_of(&baseline, &root);
+        let begun = Instant::now();
+        succeed(&new, &root);
+        begun.elapsed().as_micros() as u64
+    };
+    let whole = (0..5).map(timed).min().unwrap();
     let expected = Tree::read(&expected);
 
-    let (mut state, mut killed) = (1, 0);
-    for round in 0..200 {
+    // A run may end before its kill; there are so many rounds that 200 do not.
+    let (mut state, mut killed, mut round) = (1, 0, 0);
+    while killed < 200 {
+        round += 1;
+        assert!(round <= 600, "only {killed} of 600 runs were killed before they ended");
         let root = work.path().join(format!("round{round}"));
         copy_of(&baseline, &root);
         let mut child = embed(&new, &root).spawn().unwrap();
-        std::thread::sleep(Duration::from_micros(random(&mut state) % (whole * 5 / 4)));
+        std::thread::sleep(Duration::from_micros(random(&mut state) % whole));
         child.kill().unwrap();
         killed += usize::from(!child.wait().unwrap().success());
         let records = std::fs::read_to_string(store_of(&root).join("overlay-images/images.json")).unwrap();
@@ -137,7 +144,6 @@ fn kill_at_two_hundred_points() {
         }
         std::fs::remove_dir_all(&root).unwrap();
     }
-    assert!(killed >= 100, "only {killed} of 200 runs were killed before they ended");
 }
 
 #[test]
