@@ -1,13 +1,14 @@
 //! A directory under an `.unverified-*` name that its writer holds locked: what a dead writer left is swept by the next.
 
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::lock::{Kind, Lock};
-use super::{Dir, UNVERIFIED};
+use super::{Dir, UNVERIFIED, at};
 use crate::error::{Context, ErrorKind, Result};
 
 /// The file inside a staging directory that its owner holds locked.
@@ -23,8 +24,9 @@ pub struct Staging {
 }
 
 impl Staging {
-    /// Makes a staging directory in `parent`.
+    /// Makes a staging directory in `parent`, from which it sweeps what dead writers left.
     pub fn create(parent: &Dir) -> Result<Self> {
+        sweep(parent)?;
         for n in 0_u64.. {
             let name = format!("{UNVERIFIED}{}-{n}", std::process::id());
             if parent.exists(&name)? {
@@ -74,14 +76,28 @@ fn lock_file(dir: &Dir) -> Result<Option<File>> {
 }
 
 /// Removes what dead writers left in `parent`: staging directories that nobody holds. Returns whether there were any.
+///
+/// What belongs to somebody else, in a directory that many share, is left alone.
 pub fn sweep(parent: &Dir) -> Result<bool> {
     let mut swept = false;
     for name in parent.entries()? {
         if !name.as_bytes().starts_with(UNVERIFIED.as_bytes()) {
             continue;
         }
-        let Some(dir) = parent.sub_if_exists(name.as_bytes())? else { continue };
-        let Some(file) = lock_file(&dir)? else { continue };
+        let dir = match at::open_dir(parent.as_fd(), name.as_bytes()) {
+            Ok(dir) => Dir::from_fd(dir, parent.path_of(name.as_bytes())),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) => continue,
+            Err(error) => {
+                return Err(error)
+                    .context(|| format!("opening `{}`", super::display(&parent.path_of(name.as_bytes()))));
+            }
+        };
+        let file = match lock_file(&dir) {
+            Ok(Some(file)) => file,
+            Ok(None) => continue,
+            Err(error) if error.kind() == ErrorKind::Forbidden => continue,
+            Err(error) => return Err(error),
+        };
         match Lock::attempt(file, Kind::Exclusive) {
             Ok(_dead) => {
                 parent.remove_all(name.as_bytes())?;

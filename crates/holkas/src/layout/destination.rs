@@ -10,7 +10,7 @@ use super::{blob, blob_path, check_version, name_of, shared_blob_path};
 use crate::error::{Context, Error, Result};
 use crate::fs::Dir;
 use crate::fs::lock::{Kind, Lock};
-use crate::fs::staging::{self, Staging};
+use crate::fs::staging::{Staging, sweep_files};
 use crate::image::{
     Capabilities, Image, ImageDestination, ImageWriter, Layer, LayerForm, LayerOrder, LayerReader, Stored, Support,
     UntrustedSignature,
@@ -86,8 +86,8 @@ impl LayoutDestination {
         };
         // Blobs are renamed, so they are staged on the file system where they will be.
         let staging = match (&shared, &target) {
-            (Some(shared), _) => staged_in(shared)?,
-            (None, Target::Existing(dir)) => staged_in(dir)?,
+            (Some(shared), _) => Staging::create(shared)?,
+            (None, Target::Existing(dir)) => Staging::create(dir)?,
             (None, Target::New { place, .. }) => Staging::create(&place.parent)?,
         };
         let staged = staging.dir().make(BLOBS, 0o755)?;
@@ -174,6 +174,7 @@ impl LayoutDestination {
         }
         // The lock is on the one file that every layout has and nobody replaces.
         let lock = Lock::wait(dir.open_for_update("oci-layout", blob::MODE)?, Kind::Exclusive)?;
+        sweep_files(dir)?;
         let mut index = read_index(dir)?;
         index.add(top, name);
         if lock.file().metadata().map_err(Error::from)?.len() == 0 {
@@ -192,11 +193,6 @@ impl LayoutDestination {
             (None, Target::New { .. }) => Ok(None),
         }
     }
-}
-
-fn staged_in(dir: &Dir) -> Result<Staging> {
-    staging::sweep(dir)?;
-    Staging::create(dir)
 }
 
 fn read_index(dir: &Dir) -> Result<LayoutIndex> {

@@ -13,6 +13,7 @@ use super::state::Locked;
 use super::store::{Store, find};
 use crate::error::{Context, Error, Result};
 use crate::fs::lock::{Kind, Lock};
+use crate::fs::staging::sweep_files;
 use crate::fs::{Dir, display, path_of};
 use crate::limits::{STORE_RECORDS, STORE_TEXT};
 use crate::oci::Platform;
@@ -64,6 +65,13 @@ fn delete_locked(
     let mut layers = Locked::<LayerRecord>::open(&layers_dir, Kind::Exclusive)?;
     let mut images = Locked::<ImageRecord>::open(&images_dir, Kind::Exclusive)?;
     let containers = Containers::open(&root, driver)?;
+    // As every writer does: what a dead one left half written, or half deleted, goes first.
+    sweep_files(&layers_dir)?;
+    sweep_files(&images_dir)?;
+    let dead: Vec<String> = layers.records.iter().filter(|layer| layer.incomplete()).map(|l| l.id.clone()).collect();
+    if !dead.is_empty() {
+        delete_layers(&root, driver, &mut layers, &dead, clock)?;
+    }
     let image = {
         let own =
             Store { driver, root: root.reopen()?, images: images.records.clone(), layers: layers.records.clone() };
@@ -84,11 +92,8 @@ fn delete_locked(
 
     images.replace(others, clock)?;
     images_dir.remove_all(&image.id)?;
-    // As every writer does: what a dead one left half written, or half deleted, goes too.
-    let dead = layers.records.iter().filter(|layer| layer.incomplete() && !unused.contains(&layer.id));
-    let going: Vec<String> = unused.iter().chain(dead.map(|layer| &layer.id)).cloned().collect();
-    if !going.is_empty() {
-        delete_layers(&root, driver, &mut layers, &going, clock)?;
+    if !unused.is_empty() {
+        delete_layers(&root, driver, &mut layers, &unused, clock)?;
     }
     Ok(Deleted { image: image.id, names: image.names, layers: unused })
 }
