@@ -5,6 +5,7 @@ use std::fmt;
 use crate::error::Result;
 use crate::oci::media_type::Meaning;
 use crate::oci::{Descriptor, DiffId, Digest, Document, ImageConfig, Index, Manifest};
+use crate::progress::Counter;
 use crate::verify::{BlobReader, DiffReader, UntrustedBlob, Verified, VerifiedBytes, VerifiedDiff};
 
 /// One image on its way: everything about it that is known before its first layer is opened.
@@ -61,6 +62,17 @@ pub enum LayerReader {
     Blob(BlobReader),
     /// Reads the uncompressed layer; its diff ID is the proof.
     Diff(DiffReader<crate::verify::Bounded>),
+}
+
+impl LayerReader {
+    /// Counts what is read from the source.
+    #[must_use]
+    pub fn counted_by(self, counter: &Counter) -> Self {
+        match self {
+            Self::Blob(reader) => Self::Blob(reader.counted_by(counter)),
+            Self::Diff(reader) => Self::Diff(reader.counted_by(counter)),
+        }
+    }
 }
 
 /// Whether a source's manifest is what a publisher made.

@@ -12,7 +12,7 @@ use crate::image::{
 };
 use crate::oci::media_type::{self, MediaType};
 use crate::oci::{Algorithm, Descriptor, Digest, Format, Manifest, Meaning};
-use crate::progress::{Counter, Monitor};
+use crate::progress::Monitor;
 use crate::verify::{UntrustedBlob, VerifiedBytes};
 
 /// Converts the image on its way. Returns the digest of the new manifest and the bytes of its layers.
@@ -86,7 +86,7 @@ fn convert_layer(
     }
     let change = Change::Recompress(wanted.0, wanted.1);
     let mut measure = Measure { hasher: Algorithm::Sha256.hasher(), size: 0 };
-    recompress(layers::open_layer(source, layer, options, &Counter::default())?, layer, wanted, &mut measure)?;
+    recompress(layers::open_layer(source, layer, options)?, layer, wanted, &mut measure)?;
     let descriptor = Descriptor::new(media_type, measure.hasher.finish(), measure.size);
     Ok(ConvertedLayer { descriptor, change })
 }
@@ -215,7 +215,7 @@ impl ImageSource for Converted<'_> {
         match self.layers[layer.position].change {
             Change::None => self.source.open_layer(old),
             Change::Recompress(compression, level) => {
-                let body = layers::open_layer(self.source, old, self.options, &Counter::default())?;
+                let body = layers::open_layer(self.source, old, self.options)?;
                 Ok(LayerBlob::AsDescribed(UntrustedBlob::new(pipe(body, old.clone(), (compression, level))?)))
             }
         }

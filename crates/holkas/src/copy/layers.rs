@@ -7,7 +7,7 @@ use super::CopyOptions;
 use super::ticker::Ticker;
 use crate::error::{Context, Error, Result};
 use crate::image::{Image, ImageSource, ImageWriter, Layer, LayerBlob, LayerOrder, LayerReader, Stored};
-use crate::progress::{Counter, Event, Monitor};
+use crate::progress::{Event, Monitor};
 
 /// Moves all layers of `image` and commits it to its writer. The first error stops the rest.
 pub fn move_layers(
@@ -94,7 +94,8 @@ fn move_layer(
     }
     monitor.event(Event::LayerStarted { image: &source.name(), digest: &digest, bytes });
     let read = ticker.follow(&digest, bytes);
-    let stored = open_layer(source, layer, options, &read).and_then(|body| writer.put_layer(layer, body));
+    let body = open_layer(source, layer, options).map(|body| body.counted_by(&read));
+    let stored = body.and_then(|body| writer.put_layer(layer, body));
     ticker.forget(&digest);
     let stored = stored.context(frame)?;
     monitor.event(Event::LayerFinished { digest: &digest, bytes, reused: false });
@@ -102,19 +103,12 @@ fn move_layer(
 }
 
 /// Opens a layer through the door.
-pub(super) fn open_layer(
-    source: &dyn ImageSource,
-    layer: &Layer,
-    options: &CopyOptions,
-    read: &Counter,
-) -> Result<LayerReader> {
+pub(super) fn open_layer(source: &dyn ImageSource, layer: &Layer, options: &CopyOptions) -> Result<LayerReader> {
     Ok(match source.open_layer(layer)? {
-        LayerBlob::AsDescribed(blob) => {
-            LayerReader::Blob(blob.verify(&layer.descriptor).cancelled_by(&options.cancel).counted_by(read))
-        }
+        LayerBlob::AsDescribed(blob) => LayerReader::Blob(blob.verify(&layer.descriptor).cancelled_by(&options.cancel)),
         LayerBlob::Uncompressed(blob, size) => {
             let diff_id = layer.diff_id.ok_or_else(|| Error::invalid("an artifact's blob has no uncompressed form"))?;
-            LayerReader::Diff(blob.verify_diff(diff_id, size).cancelled_by(&options.cancel).counted_by(read))
+            LayerReader::Diff(blob.verify_diff(diff_id, size).cancelled_by(&options.cancel))
         }
     })
 }
