@@ -8,7 +8,7 @@ use std::sync::Mutex;
 
 use super::{VERSION, VERSION_PREFIX, blob_name};
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::fs::staging::{self, Staging};
+use crate::fs::staging::Staging;
 use crate::fs::{Dir, display};
 use crate::image::{
     Capabilities, Image, ImageDestination, ImageWriter, Layer, LayerForm, LayerOrder, LayerReader, Stored, Support,
@@ -77,7 +77,6 @@ impl DirDestination {
                 match replaceable(path, &dir).context(frame)? {
                     Some((place, staging)) => (Target::Beside(place), staging),
                     None => {
-                        staging::sweep(&dir).context(frame)?;
                         let staging = Staging::create(&dir).context(frame)?;
                         (Target::Within(dir), staging)
                     }
