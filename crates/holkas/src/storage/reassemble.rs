@@ -11,7 +11,8 @@ use crate::limits::PATH;
 /// Reads the uncompressed tar of a layer.
 ///
 /// A file is found as the unpacker found its place: with the layer's directory as the root, never through a symlink of
-/// its own name. It must have the checksum that it had when the layer was unpacked. That is no proof: the reader of the layer holds it against the diff ID.
+/// its own name. It must have the checksum that it had when the layer was unpacked. That is no proof: the reader of the
+/// layer holds it against the diff ID.
 pub struct Reassembled {
     entries: Reader<File>,
     /// The layer's own directory, then those of the layers below.
