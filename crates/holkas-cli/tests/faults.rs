@@ -3,9 +3,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use holkas_testkit::fault::{failing_filesystem, small_filesystem, small_tmpfs};
+use holkas_testkit::fault::{Moments, copy_tree, failing_filesystem, small_filesystem, small_tmpfs};
 use holkas_testkit::image::{BuiltImage, Compression, ImageBuilder};
 use holkas_testkit::oddities::pattern;
 use holkas_testkit::peers::Store;
@@ -65,18 +65,6 @@ fn store_of(root: &Path) -> PathBuf {
     root.join("var/lib/containers/storage")
 }
 
-/// Returns a copy of a tree, attributes and all.
-fn copy_of(tree: &Path, to: &Path) {
-    let status = Command::new("cp").args(["-a", "--no-target-directory"]).arg(tree).arg(to).status().unwrap();
-    assert!(status.success());
-}
-
-/// Numbers that look random and are the same in every run (Knuth's MMIX generator).
-fn random(state: &mut u64) -> u64 {
-    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-    *state >> 33
-}
-
 #[test]
 fn kill_at_two_hundred_points() {
     let images = Images::new();
@@ -92,25 +80,22 @@ fn kill_at_two_hundred_points() {
     let expected = work.path().join("expected");
     let timed = |n: usize| {
         let root = if n == 0 { expected.clone() } else { work.path().join(format!("timed{n}")) };
-        copy_of(&baseline, &root);
+        copy_tree(&baseline, &root);
         let begun = Instant::now();
         succeed(&new, &root);
-        begun.elapsed().as_micros() as u64
+        begun.elapsed()
     };
-    let whole = (0..5).map(timed).min().unwrap();
+    let mut moments = Moments::within((0..5).map(timed).min().unwrap());
     let expected = Tree::read(&expected);
 
     // A run may end before its kill; there are so many rounds that 200 do not.
-    let (mut state, mut killed, mut round) = (1, 0, 0);
+    let (mut killed, mut round) = (0, 0);
     while killed < 200 {
         round += 1;
         assert!(round <= 600, "only {killed} of 600 runs were killed before they ended");
         let root = work.path().join(format!("round{round}"));
-        copy_of(&baseline, &root);
-        let mut child = embed(&new, &root).spawn().unwrap();
-        std::thread::sleep(Duration::from_micros(random(&mut state) % whole));
-        child.kill().unwrap();
-        killed += usize::from(!child.wait().unwrap().success());
+        copy_tree(&baseline, &root);
+        killed += usize::from(moments.kill(&mut embed(&new, &root)));
         let records = std::fs::read_to_string(store_of(&root).join("overlay-images/images.json")).unwrap();
         let visible = |name: &str| records.contains(&format!("example.com/{name}:1"));
         assert!(visible("old"), "round {round}: the old image is lost: {records}");

@@ -5,8 +5,9 @@ mod common;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use holkas_testkit::fault::{Moments, copy_tree};
 use holkas_testkit::image::{BuiltImage, Compression, ImageBuilder};
 use holkas_testkit::oddities::pattern;
 use holkas_testkit::peers::Store;
@@ -23,12 +24,6 @@ fn image(seed: &str) -> BuiltImage {
         TarBuilder::new().file(&name, 0o644, [name.as_bytes(), &pattern(2 << 20)].concat()).finish()
     };
     ImageBuilder::docker().compression(Compression::Gzip).layer(layer(0)).layer(layer(1)).build()
-}
-
-fn copy_of(tree: &Path, to: &Path) {
-    let status =
-        std::process::Command::new("cp").args(["-a", "--no-target-directory"]).arg(tree).arg(to).status().unwrap();
-    assert!(status.success());
 }
 
 /// What is killed, and what must hold.
@@ -54,28 +49,23 @@ fn kill(case: &Case<'_>) {
     let work = TempDir::new().unwrap();
     let whole = |n: usize| {
         let root = work.path().join(format!("whole{n}"));
-        copy_of(case.before, &root);
+        copy_tree(case.before, &root);
         let begun = Instant::now();
         let run = common::run(&(case.arguments)(&root));
         assert_eq!(run.code, 0, "{}", run.err);
-        begun.elapsed().as_micros() as u64
+        begun.elapsed()
     };
-    let time = (0..5).map(whole).min().unwrap();
+    let mut moments = Moments::within((0..5).map(whole).min().unwrap());
     let expected = Tree::read(work.path().join("whole0"));
-    let (mut state, mut killed, mut round) = (1_u64, 0, 0);
+    let (mut killed, mut round) = (0, 0);
     while killed < KILLS {
         round += 1;
         assert!(round <= 10 * KILLS, "only {killed} of {round} runs were killed before they ended");
         let root = work.path().join(format!("round{round}"));
-        copy_of(case.before, &root);
+        copy_tree(case.before, &root);
         let mut command = common::holkas();
         command.args((case.arguments)(&root)).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut child = command.spawn().unwrap();
-        // Knuth's MMIX generator: the same moments in every run.
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        std::thread::sleep(Duration::from_micros((state >> 33) % time));
-        child.kill().unwrap();
-        killed += usize::from(!child.wait().unwrap().success());
+        killed += usize::from(moments.kill(&mut command));
         (case.holds)(&root);
         let run = common::run(&(case.arguments)(&root));
         assert!(case.codes.contains(&run.code), "round {round}: {}", run.err);
@@ -160,7 +150,7 @@ fn a_new_archive_is_whole_or_not_there() {
         let dir = TempDir::new().unwrap();
         let [old, new] = sources(dir.path());
         let reference = |root: &Path, name: &str| format!("{transport}:{}/{name}.tar", root.display());
-        // docker-archive needs a name to be given; the layers of Docker's format do not go into it compressed.
+        // The one image of an archive is read without its name.
         let named = |root: &Path, name: &str| format!("{}:localhost/app:1", reference(root, name));
         let before = before(dir.path(), &[(&old, &|root| named(root, "old"))]);
         kill(&Case {

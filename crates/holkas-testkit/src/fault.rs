@@ -1,7 +1,8 @@
-//! Bad circumstances: full and failing disks, and processes without rights.
+//! Bad circumstances: full and failing disks, processes without rights, and processes that are killed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -103,6 +104,36 @@ pub fn unprivileged(program: impl AsRef<Path>) -> Command {
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all", "--"]);
     command.arg(program.as_ref());
     command
+}
+
+/// Copies a tree, attributes and all, to a path that does not exist.
+pub fn copy_tree(tree: impl AsRef<Path>, to: impl AsRef<Path>) {
+    run(Command::new("cp").args(["-a", "--no-target-directory"]).arg(tree.as_ref()).arg(to.as_ref()));
+}
+
+/// Moments that look random and are the same in every run.
+#[derive(Debug)]
+pub struct Moments {
+    state: u64,
+    most: Duration,
+}
+
+impl Moments {
+    /// Moments before `most`, which is at least a microsecond.
+    pub fn within(most: Duration) -> Self {
+        Self { state: 1, most }
+    }
+
+    /// Starts the command and kills it at the next moment. Returns whether it was killed, and had not ended before.
+    pub fn kill(&mut self, command: &mut Command) -> bool {
+        // Knuth's MMIX generator.
+        self.state = self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let most = u64::try_from(self.most.as_micros()).expect("half a million years");
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("starting {command:?}: {error}"));
+        std::thread::sleep(Duration::from_micros((self.state >> 33) % most));
+        child.kill().expect("a child that nobody has waited for");
+        !child.wait().expect("a child").success()
+    }
 }
 
 fn run(command: &mut Command) {
