@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 pub use oci_config::OciConfig;
-pub use template::render;
+pub use template::{render, render_config};
 
 use crate::error::{Context, Error, Result};
 use crate::image::{ImageSource, open_top};

@@ -383,44 +383,6 @@ fn inspect_as_skopeo() {
         assert_eq!(config, Peer::skopeo().run(["inspect", "--config", &reference]).ok(), "{name}: --config");
         let raw = inspect::raw_config(source.as_ref(), &platform).expect(name);
         assert_eq!(raw.bytes(), Peer::skopeo().run(["inspect", "--raw", "--config", &reference]).stdout, "{name}");
-        for template in [
-            "{{.Digest}}",
-            "{{.Labels}}",
-            "{{.Env}}",
-            "{{.Created}}",
-            "{{.Layers}}",
-            "{{.Os}}/{{.Architecture}}",
-            "{{index .Labels \"a\"}}",
-            "{{index .Labels \"zz\"}}|",
-            "{{.Labels.zz}}",
-            "{{range .Layers}}{{.}}\\n{{end}}",
-            "{{len .Layers}}",
-            "{{if .Labels}}yes{{else}}no{{end}}",
-            "{{println .Os .Architecture}}",
-            "a{{- .Os -}} c",
-            "{{.Labels | len}}",
-            "{{/* nothing */}}x",
-            "{{print .Os .Architecture}}",
-            "{{range .Env}}{{.}}{{else}}none{{end}}",
-        ] {
-            let theirs = Peer::skopeo().run(["inspect", "--format", template, &reference]).stdout;
-            let ours = inspect::render(template, &inspection).expect(template);
-            assert_eq!(ours, String::from_utf8_lossy(&theirs), "{name}: {template}");
-        }
-        assert!(inspect::render("{{json .}}", &inspection).expect("JSON").starts_with("{\"Digest\":"), "{name}");
-        for template in [
-            "{{.Nope}}",
-            "{{",
-            "{{if .Os}}",
-            "{{end}}",
-            "{{printf \"%s\" .Os}}",
-            "{{$x := .Os}}",
-            "{{with .Os}}{{end}}",
-            "{{}}",
-        ] {
-            let error = inspect::render(template, &inspection).expect_err(template);
-            assert!(matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Unsupported), "{template}: {error}");
-        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use holkas::Result;
 use holkas::error::Error;
-use holkas::inspect::{config, inspect, raw, raw_config, render, to_json};
+use holkas::inspect::{config, inspect, raw, raw_config, render, render_config, to_json};
 use holkas::open::{Rooms, open_source};
 use holkas::reference::{ArchiveSelect, ImageReference};
 
@@ -14,10 +14,6 @@ pub(crate) fn run(arguments: &cli::Inspect, setting: &Setting<'_>) -> Result<()>
     if arguments.raw && arguments.format.is_some() {
         return Err(Error::invalid("raw output does not support format option"));
     }
-    if arguments.config && arguments.format.is_some() {
-        return Err(Error::unsupported("--format with --config is not in this version")
-            .hint("print the config as JSON, and let another program choose from it"));
-    }
     let reference = ImageReference::parse(&arguments.image)?;
     let rooms =
         Rooms { shared_blob_dir: arguments.shared_blob_dir.clone(), ..setting.rooms(arguments.platform.as_ref())? };
@@ -26,7 +22,13 @@ pub(crate) fn run(arguments: &cli::Inspect, setting: &Setting<'_>) -> Result<()>
     match (arguments.raw, arguments.config) {
         (true, false) => output::write(raw(&*source)?.bytes()),
         (true, true) => output::write(raw_config(&*source, platform)?.bytes()),
-        (false, true) => output::line(to_json(&config(&*source, platform)?)?),
+        (false, true) => {
+            let config = config(&*source, platform)?;
+            match &arguments.format {
+                Some(template) => output::write(render_config(template, &config)?.as_bytes()),
+                None => output::line(to_json(&config)?),
+            }
+        }
         (false, false) => {
             let mut inspection = inspect(&*source, platform)?;
             inspection.name = repository(&reference);
