@@ -11,6 +11,7 @@ mod table;
 use std::process::ExitCode;
 
 use holkas::progress::Cancel;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -20,9 +21,17 @@ fn main() -> ExitCode {
         Err(answered) => return answered,
     };
     let form = report::Form::of(typed.json());
+    open_many_files();
     let cancel = Cancel::default();
     let result = stop_on_signals(&cancel).and_then(|()| commands::run(typed, &cancel));
     report::report(result, form)
+}
+
+/// Takes as many open files as the administrator allows: 1024, the usual, are for who uses `select`.
+fn open_many_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // Where it is not allowed, what there is must do.
+    let _as_before = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 /// Makes the first signal stop the run in an orderly way, so that staged files are removed, and the second kill it.

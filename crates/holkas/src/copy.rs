@@ -69,9 +69,12 @@ impl Default for CopyOptions {
     }
 }
 
-/// Returns how many layers are worth moving at once: one for each core.
+/// More layers at once cost memory and gain nothing: each keeps more than one core busy.
+const MOST_JOBS: usize = 6;
+
+/// Returns how many layers are worth moving at once: one for each core, within bounds.
 pub fn default_jobs() -> usize {
-    std::thread::available_parallelism().map_or(1, NonZero::get)
+    std::thread::available_parallelism().map_or(1, NonZero::get).min(MOST_JOBS)
 }
 
 impl CopyOptions {

@@ -5,6 +5,7 @@
 //! What a store could not give back, or what would act on the mount instead of the tree, is refused: two entries of
 //! one name, `..`, sparse files, contents where there can be none, devices 0/0, and overlay's own attributes.
 
+mod files;
 mod header;
 mod parents;
 mod pax;
@@ -90,8 +91,14 @@ pub type Split<'s> = &'s mut dyn FnMut(TarPiece<'_>) -> Result<()>;
 pub fn unpack(layer: &mut dyn Read, into: &Dir, options: &UnpackOptions, split: Option<Split<'_>>) -> Result<Unpacked> {
     let mut reader = tar::Reader::new(layer, split);
     let mut tree = tree::Tree::new(into, *options)?;
-    let mut header = tar::Header::new();
     let mut unpacked = Unpacked::default();
+    let result = put_all(&mut reader, &mut tree, &mut unpacked);
+    tree.finish(result)?;
+    Ok(unpacked)
+}
+
+fn put_all(reader: &mut tar::Reader<'_, '_>, tree: &mut tree::Tree<'_>, unpacked: &mut Unpacked) -> Result<()> {
+    let mut header = tar::Header::new();
     let mut seen = Names::default();
     let mut path = Vec::new();
     while reader.next(&mut header).context(|| after(&header, unpacked.entries))? {
@@ -108,11 +115,10 @@ pub fn unpack(layer: &mut dyn Read, into: &Dir, options: &UnpackOptions, split: 
             unpacked.gids.insert(header.gid);
         }
         if header.kind != Kind::Global {
-            tree.put(&header, &path, &mut reader).context(frame)?;
+            tree.put(&header, &path, reader).context(frame)?;
         }
     }
-    tree.finish()?;
-    Ok(unpacked)
+    Ok(())
 }
 
 /// Reads the tar `layer` to its end and hands every byte of it to `take`, in order, writing nothing.
@@ -190,6 +196,6 @@ impl Names {
     }
 
     fn contains(&self, path: &[u8]) -> bool {
-        self.set.contains(&self.fingerprint(path))
+        !self.set.is_empty() && self.set.contains(&self.fingerprint(path))
     }
 }

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, Timestamps};
 use rustix::io::Errno;
 
+use super::files::{Attributes, Files, SMALL};
 use super::header::Kind;
 use super::parents::{Found, Parents};
 use super::tar::{Header, Reader};
@@ -19,6 +20,11 @@ pub(super) struct Tree<'d> {
     into: &'d Dir,
     options: UnpackOptions,
     parents: Parents<'d>,
+    files: Files,
+    /// Entries so far.
+    entries: u64,
+    /// What is there without an entry of its name: implied directories, and what stands for something removed.
+    nameless: Names,
     /// What we make belongs to 0:0 from the start, unless a directory hands its group down.
     root: bool,
     /// Times of directories, set when nothing is written into them any more; the last one wins.
@@ -41,8 +47,18 @@ impl<'d> Tree<'d> {
     pub(super) fn new(into: &'d Dir, options: UnpackOptions) -> Result<Self> {
         let parents = Parents::new(into.as_fd()).map_err(Error::from)?;
         let root = rustix::process::geteuid().is_root() && rustix::process::getegid().is_root();
-        let mut tree =
-            Self { into, options, parents, root, times: Vec::new(), ours: Names::default(), target: Vec::new() };
+        let mut tree = Self {
+            into,
+            options,
+            parents,
+            files: Files::new(),
+            entries: 0,
+            nameless: Names::default(),
+            root,
+            times: Vec::new(),
+            ours: Names::default(),
+            target: Vec::new(),
+        };
         if options.on_disk == OnDisk::Overlay {
             tree.at_clock(b"");
         }
@@ -51,6 +67,7 @@ impl<'d> Tree<'d> {
 
     /// Writes one entry.
     pub(super) fn put(&mut self, header: &Header, path: &[u8], reader: &mut Reader<'_, '_>) -> Result<()> {
+        self.entries += 1;
         for (key, _) in &header.xattrs {
             // They act on the mount: hide what is below, or show what is elsewhere.
             if key.starts_with(b"trusted.overlay.") || key.starts_with(b"user.overlay.") {
@@ -82,8 +99,10 @@ impl<'d> Tree<'d> {
         }
     }
 
-    /// Sets the times of all directories, in the order of the tar, the entries' own after those of the clock.
-    pub(super) fn finish(self) -> Result<()> {
+    /// Waits until all is written, and sets the times of all directories, in the order of the tar, the entries' own
+    /// after those of the clock. Of several failures, `result` included, it returns the one of the earliest entry.
+    pub(super) fn finish(self, result: Result<()>) -> Result<()> {
+        self.files.end(result)?;
         for (path, times) in self.times {
             let result = if path.is_empty() {
                 at::fd_set_times(self.into, &times)
@@ -121,30 +140,46 @@ impl<'d> Tree<'d> {
         if header.name.ends_with(b"/") {
             return Err(Error::invalid("a regular file whose name ends in `/`"));
         }
+        let owner = (!self.owned_from_start(header)).then_some((header.uid, header.gid));
+        let attributes = Attributes { owner, mode: header.mode, times: times(header) };
+        if self.is_free(path) && header.size <= SMALL && header.xattrs.is_empty() {
+            let place = (self.parents.held(), &header.name[..], base(path));
+            return self.files.add(self.entries, place, attributes, |bytes| {
+                reader.content(|piece| {
+                    bytes.extend_from_slice(piece);
+                    Ok(())
+                })
+            });
+        }
         let fd = self.make(path, |dir, name| at::create_file(dir, name, header.mode))?;
         let mut file = File::from(fd);
         reader.content(|piece| file.write_all(piece).map_err(Error::from))?;
         let fd = OwnedFd::from(file);
-        if !self.owned_from_start(header) {
-            at::fd_chown(&fd, header.uid, header.gid).map_err(allowed)?;
-        }
-        at::fd_ensure_mode(&fd, header.mode).map_err(allowed)?;
-        at::fd_set_times(&fd, &times(header)).map_err(allowed)?;
+        attributes.set(&fd)?;
         set_xattrs(header, |key, value| at::fd_set_xattr(&fd, key, value))
+    }
+
+    /// Returns whether nothing has this place, which takes no look at it when no directory has two names.
+    fn is_free(&self, path: &[u8]) -> bool {
+        self.options.on_disk == OnDisk::Overlay && !self.parents.linked() && !self.nameless.contains(path)
     }
 
     fn put_dir(&mut self, header: &Header, path: &[u8]) -> Result<()> {
         let name = base(path);
         let made = match at::make_dir(self.parents.fd(), name) {
             Ok(()) => true,
-            Err(Errno::EXIST) => match self.old(path)? {
-                Old::Directory => false,
-                Old::Nothing | Old::File | Old::Other => {
-                    self.remove(path)?;
-                    at::make_dir(self.parents.fd(), name).map_err(allowed)?;
-                    true
+            Err(Errno::EXIST) => {
+                // What is in it already, or has its place, must not see it change.
+                self.files.settle();
+                match self.old(path)? {
+                    Old::Directory => false,
+                    Old::Nothing | Old::File | Old::Other => {
+                        self.remove(path)?;
+                        at::make_dir(self.parents.fd(), name).map_err(allowed)?;
+                        true
+                    }
                 }
-            },
+            }
             Err(error) => return Err(allowed(error)),
         };
         let fd = at::open_dir(self.parents.fd(), name).map_err(allowed)?;
@@ -165,6 +200,7 @@ impl<'d> Tree<'d> {
     fn put_hard_link(&mut self, header: &Header, path: &[u8]) -> Result<()> {
         let mut target = std::mem::take(&mut self.target);
         clean(&header.link, &mut target).context(|| link_frame(header))?;
+        self.files.settle();
         let result = self.link(header, path, &target);
         self.target = target;
         result
@@ -248,6 +284,7 @@ impl<'d> Tree<'d> {
         if matches!(hidden, b"" | b"." | b"..") {
             return Err(Error::invalid("a whiteout of nothing that can be named"));
         }
+        self.files.settle();
         match self.open_parent(path) {
             Ok(()) => {}
             // The directory was itself removed: `rm -rf` of a tree is written so by some.
@@ -268,6 +305,7 @@ impl<'d> Tree<'d> {
                     Errno::EXIST => Error::invalid("the layer both adds this and removes it"),
                     error => allowed(error),
                 })?;
+                self.nameless.insert(&[&path[..path.len() - base(path).len()], hidden].concat());
                 let clock = self.clock();
                 at::chown(dir, hidden, header.uid, header.gid).map_err(allowed)?;
                 at::set_times(dir, hidden, &clock).map_err(allowed)
@@ -312,7 +350,7 @@ impl<'d> Tree<'d> {
     /// Opens the directory that the path is in, which `self.parents.fd()` then gives.
     fn open_parent(&mut self, path: &[u8]) -> Result<(), Errno> {
         let above = parent(path);
-        match self.parents.open(above)? {
+        match self.parents.open(above, &mut self.files)? {
             Found::Known => {}
             Found::Made(outermost) => {
                 let mut made = above;
@@ -322,6 +360,7 @@ impl<'d> Tree<'d> {
                     all.push(made);
                 }
                 for made in all.into_iter().rev() {
+                    self.nameless.insert(made);
                     self.at_clock(made);
                 }
                 self.touch(parent(outermost));
@@ -377,6 +416,8 @@ impl<'d> Tree<'d> {
 
     /// Removes what is at the path; the parent is open before and after.
     fn remove(&mut self, path: &[u8]) -> Result<()> {
+        // Some files may be on their way into it.
+        self.files.settle();
         if matches!(self.old(path)?, Old::File) {
             return at::remove_file(self.parents.fd(), base(path)).map_err(allowed);
         }
@@ -398,7 +439,7 @@ fn link_frame(header: &Header) -> String {
 }
 
 /// Says what is wanting where the operating system does not allow it.
-fn allowed(errno: Errno) -> Error {
+pub(super) fn allowed(errno: Errno) -> Error {
     match errno {
         Errno::PERM | Errno::ACCESS => Error::new(ErrorKind::Forbidden, "the operating system does not allow it")
             .hint("layers keep owners, devices and attributes, so unpacking needs root with all its capabilities"),
