@@ -51,16 +51,18 @@ wanted() {
 
 # time_of PREPARE COMMAND…: "wall cpu KiB" of the fastest of $runs.
 time_of() {
-    local prepare=$1 best="" line
+    local prepare=$1 best="" line from to
     shift
     for ((i = 0; i < runs; i++)); do
         "$prepare"
-        if ! TMPDIR=$mount_point/tmp /usr/bin/time -f '%e %U %S %M' -o "$work/time" "$@" >"$work/out" 2>&1; then
+        from=$EPOCHREALTIME
+        if ! TMPDIR=$mount_point/tmp /usr/bin/time -f '%U %S %M' -o "$work/time" "$@" >"$work/out" 2>&1; then
             cat "$work/out" >&2
             echo "error: failed: $*" >&2
             return 1
         fi
-        line=$(awk '{ printf "%.2f %.2f %d", $1, $2 + $3, $4 }' "$work/time")
+        to=$EPOCHREALTIME
+        line=$(awk -v from="$from" -v to="$to" '{ printf "%.4f %.2f %d", to - from, $1 + $2, $3 }' "$work/time")
         if [ -z "$best" ] || awk -v a="$line" -v b="$best" 'BEGIN { split(a, x); split(b, y); exit !(x[1] < y[1]) }'; then
             best=$line
         fi
@@ -154,7 +156,7 @@ if wanted crowd; then
             if [ "$again" = "second run" ]; then prepare=true; fi
             line=$(time_of "$prepare" "$HOLKAS" embed --progress none "$work/crowd-$count.toml" --root "$mount_point")
             awk -v title="$count images, $again" -v a="$line" -v n="$count" 'BEGIN {
-                split(a, h); printf "| %s | %.2f s | %.1f ms | %.2f s | %.0f MiB |\n", title, h[1], h[1] / n * 1000, h[2], h[3] / 1024 }'
+                split(a, h); printf "| %s | %.3f s | %.2f ms | %.2f s | %.0f MiB |\n", title, h[1], h[1] / n * 1000, h[2], h[3] / 1024 }'
         done
     done
 fi
