@@ -55,6 +55,12 @@ pub const TAR_EXTENSION: Limit = Limit { bytes: MIB, what: "extended tar header"
 pub const TAR_SPLIT_LINE: Limit = Limit { bytes: 16 * MIB, what: "object of the tar-split file" };
 /// One path inside a layer: the kernel's PATH_MAX, without which nothing could open it again.
 pub const PATH: usize = 4096;
+/// Entries of one layer: several times the largest real ones. Their names are known by 8 bytes each, to find doubles.
+pub const LAYER_ENTRIES: u64 = 3_500_000;
+/// Directories of one layer, whose paths and times are kept until all is written into them.
+pub const LAYER_DIRECTORIES: usize = 500_000;
+/// Different owners, or groups, of one layer: they are all written into the store's records.
+pub const LAYER_OWNERS: usize = 65_536;
 /// Entries of a docker-archive or oci-archive: three for each layer, with much room.
 pub const ARCHIVE_ENTRIES: usize = 100_000;
 /// Bytes that a zstd frame may ask us to keep as its window, as a power of two: what `zstd -d` accepts.

@@ -18,6 +18,7 @@ use std::io::Read;
 
 use crate::error::{Context, Error, Result, printable};
 use crate::fs::Dir;
+use crate::limits::{LAYER_ENTRIES, LAYER_OWNERS};
 use header::Kind;
 
 /// What a layer is made into.
@@ -99,11 +100,15 @@ pub fn unpack(layer: &mut dyn Read, into: &Dir, options: &UnpackOptions, split: 
 
 fn put_all(reader: &mut tar::Reader<'_, '_>, tree: &mut tree::Tree<'_>, unpacked: &mut Unpacked) -> Result<()> {
     let mut header = tar::Header::new();
-    let mut seen = Names::default();
+    // A collision would only refuse a good layer.
+    let mut seen = Names::<1>::default();
     let mut path = Vec::new();
     while reader.next(&mut header).context(|| after(&header, unpacked.entries))? {
         let frame = || format!("unpacking `{}`", printable(&header.name));
         unpacked.entries += 1;
+        if unpacked.entries > LAYER_ENTRIES {
+            return Err(Error::invalid(format!("the layer has more than {LAYER_ENTRIES} entries")));
+        }
         clean(&header.name, &mut path).context(frame)?;
         if !seen.insert(&path) {
             let cause =
@@ -113,6 +118,9 @@ fn put_all(reader: &mut tar::Reader<'_, '_>, tree: &mut tree::Tree<'_>, unpacked
         if !base(&path).starts_with(WHITEOUT) {
             unpacked.uids.insert(header.uid);
             unpacked.gids.insert(header.gid);
+            if unpacked.uids.len().max(unpacked.gids.len()) > LAYER_OWNERS {
+                return Err(Error::invalid(format!("the layer has more than {LAYER_OWNERS} owners or groups")));
+            }
         }
         if header.kind != Kind::Global {
             tree.put(&header, &path, reader).context(frame)?;
@@ -177,25 +185,26 @@ fn parent(path: &[u8]) -> &[u8] {
     path.iter().rposition(|&byte| byte == b'/').map_or(b"", |slash| &path[..slash])
 }
 
-/// A set of paths that keeps 16 bytes of each, so that a layer of many long names cannot fill the memory.
+/// A set of paths that keeps 8 bytes of each for every `N`, so that a layer of many long names cannot fill the memory.
 ///
-/// The hashes are keyed by chance, so nobody can aim at a collision, and 128 bits meet by none.
-#[derive(Debug, Default)]
-struct Names {
-    set: HashSet<u128>,
-    keys: (RandomState, RandomState),
+/// The hashes are keyed by chance, so nobody can aim at a collision. With 8 bytes two of a million names meet by
+/// chance in one of 40 million layers; with 16, never.
+#[derive(Debug)]
+struct Names<const N: usize>([(RandomState, HashSet<u64>); N]);
+
+impl<const N: usize> Default for Names<N> {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Default::default()))
+    }
 }
 
-impl Names {
-    fn fingerprint(&self, path: &[u8]) -> u128 {
-        u128::from(self.keys.0.hash_one(path)) << 64 | u128::from(self.keys.1.hash_one(path))
-    }
-
+impl<const N: usize> Names<N> {
+    /// Returns whether the path was not there before.
     fn insert(&mut self, path: &[u8]) -> bool {
-        self.set.insert(self.fingerprint(path))
+        self.0.iter_mut().fold(false, |new, (key, set)| set.insert(key.hash_one(path)) || new)
     }
 
     fn contains(&self, path: &[u8]) -> bool {
-        !self.set.is_empty() && self.set.contains(&self.fingerprint(path))
+        self.0.iter().all(|(key, set)| !set.is_empty() && set.contains(&key.hash_one(path)))
     }
 }

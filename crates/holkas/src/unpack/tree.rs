@@ -14,6 +14,7 @@ use super::tar::{Header, Reader};
 use super::{Names, OPAQUE, OnDisk, Timestamp, UnpackOptions, WHITEOUT, base, clean, parent};
 use crate::error::{Context, Error, ErrorKind, Result, printable};
 use crate::fs::{Dir, at};
+use crate::limits::LAYER_DIRECTORIES;
 
 /// Where a layer goes.
 pub(super) struct Tree<'d> {
@@ -24,13 +25,13 @@ pub(super) struct Tree<'d> {
     /// Entries so far.
     entries: u64,
     /// What is there without an entry of its name: implied directories, and what stands for something removed.
-    nameless: Names,
+    nameless: Names<1>,
     /// What we make belongs to 0:0 from the start, unless a directory hands its group down.
     root: bool,
     /// Times of directories, set when nothing is written into them any more; the last one wins.
     times: Vec<(Vec<u8>, Timestamps)>,
     /// Tree only: all that came from this layer, and what leads there; an opaque mark spares it.
-    ours: Names,
+    ours: Names<2>,
     target: Vec<u8>,
 }
 
@@ -68,6 +69,9 @@ impl<'d> Tree<'d> {
     /// Writes one entry.
     pub(super) fn put(&mut self, header: &Header, path: &[u8], reader: &mut Reader<'_, '_>) -> Result<()> {
         self.entries += 1;
+        if self.times.len() > LAYER_DIRECTORIES {
+            return Err(Error::invalid(format!("the layer has more than {LAYER_DIRECTORIES} directories")));
+        }
         for (key, _) in &header.xattrs {
             // They act on the mount: hide what is below, or show what is elsewhere.
             if key.starts_with(b"trusted.overlay.") || key.starts_with(b"user.overlay.") {
