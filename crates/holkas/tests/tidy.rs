@@ -490,3 +490,37 @@ fn docs_have_one_sentence_a_line() {
     });
     no_faults("one sentence per line", &faults);
 }
+
+/// Every test that docs/hostile-inputs.md names is there: `file::function`, or `src/path.rs::function`.
+#[test]
+fn tests_of_hostile_inputs_exist() {
+    let page = text(&root().join("docs/hostile-inputs.md"));
+    let mut faults = Vec::new();
+    let mut named = 0;
+    for line in page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| input")) {
+        let tests = line.trim_end_matches('|').rsplit('|').next().unwrap();
+        let mut any = false;
+        for name in tests.split('`').skip(1).step_by(2) {
+            let (file, function) = name.split_once("::").unwrap_or((name, ""));
+            let wanted = format!("fn {function}()");
+            let found = files(&root().join("crates"), "rs").iter().any(|path| {
+                let shown = shown(path);
+                let right = match file.strip_prefix("src/") {
+                    Some(_) => shown.ends_with(&format!("holkas/{file}")),
+                    None => shown.contains("/tests/") && shown.ends_with(&format!("/{file}.rs")),
+                };
+                right && text(path).split("#[test]").skip(1).any(|test| test.trim_start().starts_with(&wanted))
+            });
+            any |= found;
+            named += 1;
+            if !found {
+                faults.push(format!("{name} is no test"));
+            }
+        }
+        if !any {
+            faults.push(format!("no test: {line}"));
+        }
+    }
+    assert!(named > 50, "only {named} tests are named");
+    no_faults("every hostile input has its test", &faults);
+}
