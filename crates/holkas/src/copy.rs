@@ -2,6 +2,7 @@
 
 pub mod convert;
 pub mod layers;
+mod list;
 mod ticker;
 
 use std::num::NonZero;
@@ -133,17 +134,22 @@ fn stage(
     let top = crate::image::open_top(source)?;
     match (top, options.multi_arch) {
         (Document::Schema1(schema1), _) => Err(schema1.refusal()),
-        (Document::Manifest(manifest), _) => copy_one(source, destination, manifest, Vec::new(), options, monitor),
+        (Document::Manifest(manifest), _) => {
+            copy_one(source, destination, manifest, Vec::new(), options, monitor).map(|(copied, _)| copied)
+        }
         (Document::Index(index), MultiArch::System) => {
             let (manifest, indexes) = select(source, index, &options.platform)?;
-            copy_one(source, destination, manifest, indexes, options, monitor)
+            copy_one(source, destination, manifest, indexes, options, monitor).map(|(copied, _)| copied)
         }
         (Document::Index(index), MultiArch::IndexOnly) => {
             check_index(destination, &index, options)?;
             destination.put_index(&index, &admitted(|| source.signatures(index.digest()), destination, options)?)?;
             Ok(Copied { manifest_digest: *index.digest(), image_id: None, layers: 0, bytes: 0 })
         }
-        (Document::Index(index), MultiArch::All) => copy_all(source, destination, &index, options, monitor),
+        (Document::Index(index), MultiArch::All) => {
+            refuse_ungrouped(destination)?;
+            list::Lists::new(source, destination, options, monitor).copy(&index)
+        }
     }
 }
 
@@ -195,6 +201,7 @@ fn admitted(
     Ok(signatures)
 }
 
+/// Copies one image, and returns what its manifest is at the destination, too.
 fn copy_one(
     source: &dyn ImageSource,
     destination: &dyn ImageDestination,
@@ -202,13 +209,13 @@ fn copy_one(
     indexes: Vec<Index>,
     options: &CopyOptions,
     monitor: &dyn Monitor,
-) -> Result<Copied> {
+) -> Result<(Copied, Descriptor)> {
     let mut image = Image::open(source, manifest, indexes)?;
     let found = std::mem::take(&mut image.signatures);
     image.signatures = admitted(|| Ok(found), destination, options)?;
     let image_id = image.config.as_ref().map(crate::oci::ImageConfig::image_id);
     let plan = plan(source, destination, &image, options)?;
-    let (digest, bytes) = match plan {
+    let (descriptor, bytes) = match plan {
         Plan::AsIs => {
             layers::move_layers(
                 source,
@@ -218,67 +225,58 @@ fn copy_one(
                 options,
                 monitor,
             )?;
-            (*image.manifest.digest(), image.layers.iter().map(|l| l.descriptor.size).sum())
+            (image.manifest.descriptor(), image.layers.iter().map(|l| l.descriptor.size).sum())
         }
         Plan::Convert(format) => convert::move_converted(source, destination, &image, format, options, monitor)?,
     };
-    Ok(Copied { manifest_digest: digest, image_id, layers: image.layers.len(), bytes })
+    let copied = Copied { manifest_digest: descriptor.digest, image_id, layers: image.layers.len(), bytes };
+    Ok((copied, descriptor))
 }
 
-fn copy_all(
-    source: &dyn ImageSource,
-    destination: &dyn ImageDestination,
-    index: &Index,
-    options: &CopyOptions,
-    monitor: &dyn Monitor,
-) -> Result<Copied> {
-    check_index(destination, index, options)?;
-    let mut copied = Copied { manifest_digest: *index.digest(), image_id: None, layers: 0, bytes: 0 };
-    for entry in index.entries() {
-        match open_document(source, entry)? {
-            Document::Manifest(manifest) => {
-                let one = copy_one(source, destination, manifest, Vec::new(), options, monitor)?;
-                if one.manifest_digest != entry.digest {
-                    return Err(Error::refused("an instance of the list would have to change, and with it the list"));
-                }
-                copied.layers += one.layers;
-                copied.bytes += one.bytes;
-            }
-            Document::Schema1(schema1) => return Err(schema1.refusal()),
-            Document::Index(_) => {
-                return Err(Error::unsupported(format!(
-                    "the list has another list in it ({}); copying all of a nested list is not supported",
-                    entry.digest
-                )));
-            }
-        }
-    }
-    destination.put_index(index, &admitted(|| source.signatures(index.digest()), destination, options)?)?;
-    Ok(copied)
-}
-
+/// Checks that the index can go alone, as it is.
 fn check_index(destination: &dyn ImageDestination, index: &Index, options: &CopyOptions) -> Result<()> {
-    let capabilities = destination.capabilities();
-    if !capabilities.indexes {
-        return Err(Error::unsupported(format!(
-            "{} cannot hold a manifest list with its images as a group",
-            destination.name()
-        ))
-        .hint("copy one platform by --multi-arch=system, or several into one store by `holkas embed`"));
-    }
+    refuse_ungrouped(destination)?;
     if options.format.is_some_and(|format| format != index.format()) {
-        return Err(Error::unsupported("converting a manifest list to another format is not supported")
-            .hint("copy single platforms with -f, or the list unchanged without it"));
+        return Err(Error::unsupported("a list cannot be converted to another format without its images")
+            .hint("copy it with them, by --multi-arch=all"));
     }
-    match support(&capabilities, index.format()) {
+    match support(&destination.capabilities(), index.format()) {
         Support::Native => Ok(()),
         Support::OnRequest if options.preserve_digests => Ok(()),
         Support::OnRequest | Support::No => Err(Error::refused(format!(
-            "{} holds no lists of this format ({}), and converting one would change its digest",
+            "{} holds no lists of type `{}`, and converting one would change its digest",
             destination.name(),
             index.media_type()
         ))
         .hint("copy to dir:, or keep the list as it is by --preserve-digests where the destination allows it")),
+    }
+}
+
+fn refuse_ungrouped(destination: &dyn ImageDestination) -> Result<()> {
+    if destination.capabilities().indexes {
+        return Ok(());
+    }
+    Err(Error::unsupported(format!("{} cannot hold a manifest list with its images as a group", destination.name()))
+        .hint("copy one platform by --multi-arch=system, or several into one store by `holkas embed`"))
+}
+
+/// Refuses a change that was not asked for, or that signatures forbid.
+fn refuse_change(what: &str, reasons: &str, asked: bool, signatures: &[UntrustedSignature]) -> Result<()> {
+    if !asked {
+        return Err(Error::refused(format!("the {what} would have to change: {reasons}"))
+            .hint("its digest would be a new one; ask for that with -f oci, -f v2s2 or --allow-changes"));
+    }
+    if !signatures.is_empty() {
+        return Err(Error::refused(format!("a change would invalidate the {what}'s signatures: {reasons}"))
+            .hint("copy without them by --remove-signatures"));
+    }
+    Ok(())
+}
+
+fn other(format: Format) -> Format {
+    match format {
+        Format::Oci => Format::Docker,
+        Format::Docker => Format::Oci,
     }
 }
 
@@ -321,29 +319,32 @@ fn plan(
         Some(wanted) => wanted,
         None if held == Support::Native || (held == Support::OnRequest && options.preserve_digests) => own,
         None => {
-            let other = if own == Format::Oci { Format::Docker } else { Format::Oci };
             reasons.push(format!(
                 "{} holds no manifests of type `{}`",
                 destination.name(),
                 image.manifest.media_type()
             ));
-            other
+            other(own)
         }
     };
-    let compressed = |layer: &Descriptor| match layer.media_type.meaning() {
-        Meaning::Layer(_, c) | Meaning::ForeignLayer(_, c) => c != Compression::None,
-        _ => false,
+    // What is no layer has no compression, and never changes.
+    let compressed_otherwise = |wanted: Compression| {
+        image.layers.iter().any(|layer| match layer.descriptor.media_type.meaning() {
+            Meaning::Layer(_, own) | Meaning::ForeignLayer(_, own) => own != wanted,
+            _ => false,
+        })
     };
     match capabilities.layers {
         LayerForm::Unpacked => {}
         LayerForm::Blob => {
-            if !source.keeps_blobs() && image.layers.iter().any(|layer| compressed(&layer.descriptor)) {
+            if !source.keeps_blobs() && compressed_otherwise(Compression::None) {
                 reasons.push(format!(
                     "{} keeps layers unpacked and cannot give back their compressed bytes",
                     source.name()
                 ));
             }
-            if options.compress.is_some() || options.decompress {
+            let wanted = if options.decompress { Some(Compression::None) } else { options.compress.map(|(to, _)| to) };
+            if wanted.is_some_and(compressed_otherwise) {
                 reasons.push("other compression was asked for".to_string());
             }
         }
@@ -352,16 +353,6 @@ fn plan(
     if reasons.is_empty() || !capabilities.manifests {
         return Ok(Plan::AsIs);
     }
-    if !options.may_change(source) {
-        return Err(Error::refused(format!("the image would have to change: {}", reasons.join(", and ")))
-            .hint("its digest would be a new one; ask for that with -f oci, -f v2s2 or --allow-changes"));
-    }
-    if !image.signatures.is_empty() {
-        return Err(Error::refused(format!(
-            "a change would invalidate the image's signatures: {}",
-            reasons.join(", and ")
-        ))
-        .hint("copy without them by --remove-signatures"));
-    }
+    refuse_change("image", &reasons.join(", and "), options.may_change(source), &image.signatures)?;
     Ok(Plan::Convert(format))
 }

@@ -202,6 +202,9 @@ pub trait ImageDestination: Send + Sync {
     /// with its own signatures.
     fn put_index(&self, index: &Index, signatures: &[UntrustedSignature]) -> Result<()>;
 
+    /// Puts an index that another index names, after its own instances.
+    fn put_index_within(&self, index: &Index, signatures: &[UntrustedSignature]) -> Result<()>;
+
     /// Syncs what was committed and makes all of it visible at once.
     fn publish(self: Box<Self>) -> Result<()>;
 }

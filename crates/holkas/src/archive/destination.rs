@@ -196,12 +196,16 @@ impl ImageDestination for OciArchiveDestination {
     }
 
     fn put_index(&self, index: &Index, signatures: &[UntrustedSignature]) -> Result<()> {
-        refuse_signatures(signatures)?;
-        self.put_document(index.raw()).context(|| format!("writing list {} to {}", index.digest(), self.name()))?;
+        self.put_index_within(index, signatures)?;
         match self.state().index.replace(index.descriptor()) {
             None => Ok(()),
             Some(_) => Err(Error::refused("one name cannot stand for two lists of images")),
         }
+    }
+
+    fn put_index_within(&self, index: &Index, signatures: &[UntrustedSignature]) -> Result<()> {
+        refuse_signatures(signatures)?;
+        self.put_document(index.raw()).context(|| format!("writing list {} to {}", index.digest(), self.name()))
     }
 
     fn publish(self: Box<Self>) -> Result<()> {

@@ -4,6 +4,8 @@
 
 use std::sync::Mutex;
 
+use serde_json::{Map, Value};
+
 use super::{CopyOptions, layers};
 use crate::compress::{self, Compression};
 use crate::error::{Context, Error, Result};
@@ -11,11 +13,11 @@ use crate::image::{
     Image, ImageDestination, ImageSource, Layer, LayerBlob, LayerReader, Origin, PolicyIdentity, UntrustedSignature,
 };
 use crate::oci::media_type::{self, MediaType};
-use crate::oci::{Algorithm, Descriptor, Digest, Format, Manifest, Meaning};
+use crate::oci::{Algorithm, Descriptor, Digest, Format, Index, Manifest, Meaning};
 use crate::progress::Monitor;
 use crate::verify::{UntrustedBlob, VerifiedBytes};
 
-/// Converts the image on its way. Returns the digest of the new manifest and the bytes of its layers.
+/// Converts the image on its way. Returns what describes the new manifest, and the bytes of its layers.
 ///
 /// The new layers' digests must be known before the destination begins, and compression is deterministic:
 /// so a layer that changes is read twice, once to learn what it becomes and once to move it.
@@ -26,7 +28,7 @@ pub fn move_converted(
     format: Format,
     options: &CopyOptions,
     monitor: &dyn Monitor,
-) -> Result<(Digest, u64)> {
+) -> Result<(Descriptor, u64)> {
     let mut converted = Vec::new();
     for layer in &image.layers {
         let frame = || format!("converting layer {} of {}", layer.position + 1, image.layers.len());
@@ -39,7 +41,7 @@ pub fn move_converted(
     image.signatures = Vec::new();
     let order = destination.capabilities().order;
     layers::move_layers(&new, &image, destination.begin(&image)?, order, options, monitor)?;
-    Ok((*image.manifest.digest(), image.layers.iter().map(|layer| layer.descriptor.size).sum()))
+    Ok((image.manifest.descriptor(), image.layers.iter().map(|layer| layer.descriptor.size).sum()))
 }
 
 /// What becomes of a layer's bytes.
@@ -170,6 +172,52 @@ fn new_manifest(image: &Image, format: Format, layers: &[ConvertedLayer]) -> Res
         manifest["annotations"] = serde_json::json!(image.manifest.annotations());
     }
     serde_json::to_vec(&manifest).map_err(|error| Error::invalid(error.to_string()))
+}
+
+/// Makes the index that names `entries` instead of its own, in another format if need be.
+///
+/// What it says of its entries stays. An attestation that names an image of the list by its digest
+/// (`vnd.docker.reference.digest`) names what has become of it, so that it is still found.
+pub(super) fn new_index(index: &Index, format: Format, entries: &[Descriptor]) -> Result<Index> {
+    let invalid = |error: serde_json::Error| Error::invalid(error.to_string());
+    let mut document: Map<String, Value> = serde_json::from_slice(index.raw().bytes()).map_err(invalid)?;
+    let own = match format {
+        Format::Oci => media_type::OCI_INDEX,
+        Format::Docker => media_type::DOCKER_LIST,
+    };
+    document.insert("mediaType".to_string(), own.into());
+    if format == Format::Docker {
+        // Docker's lists have nothing but entries.
+        document.retain(|key, _| ["schemaVersion", "mediaType", "manifests"].contains(&key.as_str()));
+    }
+    let old = index.entries();
+    let values = document.get_mut("manifests").and_then(Value::as_array_mut).into_iter().flatten();
+    for ((value, old_entry), new) in values.zip(old).zip(entries) {
+        let Some(value) = value.as_object_mut() else { continue };
+        value.insert("mediaType".to_string(), new.media_type.as_str().into());
+        value.insert("digest".to_string(), new.digest.to_string().into());
+        value.insert("size".to_string(), new.size.into());
+        if new.digest != old_entry.digest {
+            value.shift_remove("data");
+        }
+        if format == Format::Docker {
+            if old_entry.platform.is_none() {
+                return Err(Error::unsupported(format!(
+                    "entry {} of the list has no platform, which Docker's lists must have",
+                    old_entry.digest
+                )));
+            }
+            value.retain(|key, _| ["mediaType", "digest", "size", "platform", "urls"].contains(&key.as_str()));
+        }
+        let reference = value.get_mut("annotations").and_then(|all| all.get_mut("vnd.docker.reference.digest"));
+        if let Some(reference) = reference
+            && let Some(n) = old.iter().position(|entry| reference.as_str() == Some(&entry.digest.to_string()))
+        {
+            *reference = entries[n].digest.to_string().into();
+        }
+    }
+    let bytes = serde_json::to_vec(&document).map_err(invalid)?;
+    Index::parse(UntrustedBlob::from_bytes(bytes).identify(Algorithm::Sha256, None, crate::limits::MANIFEST)?)
 }
 
 /// The new image as a source.

@@ -45,6 +45,8 @@ struct State {
     blobs: BTreeSet<Digest>,
     images: BTreeMap<Digest, Committed>,
     index: Option<(VerifiedBytes, Vec<UntrustedSignature>)>,
+    /// Indexes that the index leads to.
+    within: Vec<(VerifiedBytes, Vec<UntrustedSignature>)>,
 }
 
 #[derive(Debug)]
@@ -115,6 +117,11 @@ impl DirDestination {
             for index in instance.indexes.iter().filter(|index| index.digest() != top.digest()) {
                 blob::put_document(&self.image, &format!("{}.manifest.json", blob_name(index.digest())), index)?;
             }
+        }
+        for (index, signatures) in &state.within {
+            let name = blob_name(index.digest());
+            blob::put_document(&self.image, &format!("{name}.manifest.json"), index)?;
+            put_signatures(&self.image, &format!("{name}."), signatures)?;
         }
         blob::put_bytes(&self.image, "version", VERSION)?;
         self.image.sync()
@@ -190,6 +197,11 @@ impl ImageDestination for DirDestination {
             None => Ok(()),
             Some(_) => Err(Error::refused("a dir: holds one list of images only")),
         }
+    }
+
+    fn put_index_within(&self, index: &Index, signatures: &[UntrustedSignature]) -> Result<()> {
+        self.state().within.push((index.raw().clone(), signatures.to_vec()));
+        Ok(())
     }
 
     fn publish(self: Box<Self>) -> Result<()> {

@@ -227,6 +227,10 @@ impl ImageDestination for DockerArchiveDestination {
         Err(Error::unsupported("a docker-archive has no place for lists of images"))
     }
 
+    fn put_index_within(&self, index: &Index, signatures: &[UntrustedSignature]) -> Result<()> {
+        self.put_index(index, signatures)
+    }
+
     fn publish(self: Box<Self>) -> Result<()> {
         self.finish().context(|| format!("publishing {}", self.name()))
     }

@@ -217,12 +217,16 @@ impl ImageDestination for LayoutDestination {
     }
 
     fn put_index(&self, index: &Index, signatures: &[UntrustedSignature]) -> Result<()> {
-        refuse_signatures(signatures)?;
-        self.put_document(index.raw())?;
+        self.put_index_within(index, signatures)?;
         match self.state().index.replace(index.descriptor()) {
             None => Ok(()),
             Some(_) => Err(Error::refused("one name cannot stand for two lists of images")),
         }
+    }
+
+    fn put_index_within(&self, index: &Index, signatures: &[UntrustedSignature]) -> Result<()> {
+        refuse_signatures(signatures)?;
+        self.put_document(index.raw())
     }
 
     fn publish(self: Box<Self>) -> Result<()> {

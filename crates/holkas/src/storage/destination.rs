@@ -353,6 +353,10 @@ impl ImageDestination for StorageDestination {
         Err(Error::unsupported("a store holds lists only together with one of their images"))
     }
 
+    fn put_index_within(&self, index: &Index, signatures: &[UntrustedSignature]) -> Result<()> {
+        self.put_index(index, signatures)
+    }
+
     fn publish(self: Box<Self>) -> Result<()> {
         let changed = super::publish::publish(&self)?;
         let Self { root, driver, clock, work, .. } = *self;

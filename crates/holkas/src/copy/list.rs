@@ -1,0 +1,119 @@
+//! Copies a list with all its images, and the lists within it.
+//!
+//! A list whose images all stay as they are stays as it is. Where one has to change, the list becomes a new one.
+
+use std::collections::HashMap;
+
+use super::{Copied, CopyOptions, admitted, convert, copy_one, open_document, other, support};
+use crate::error::{Error, Result};
+use crate::image::{ImageDestination, ImageSource, Support, UntrustedSignature};
+use crate::limits::INDEX_DEPTH;
+use crate::oci::{Descriptor, Digest, Document, Format, Index};
+use crate::progress::Monitor;
+
+/// A copy of all that an index leads to.
+pub(super) struct Lists<'a> {
+    source: &'a dyn ImageSource,
+    destination: &'a dyn ImageDestination,
+    options: &'a CopyOptions,
+    monitor: &'a dyn Monitor,
+    /// What has become of the entries so far: lists may name an image or a list more than once.
+    done: HashMap<Digest, Descriptor>,
+    layers: usize,
+    bytes: u64,
+}
+
+/// Whether the reference names the index, or another index does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Top,
+    Within,
+}
+
+impl<'a> Lists<'a> {
+    pub(super) fn new(
+        source: &'a dyn ImageSource,
+        destination: &'a dyn ImageDestination,
+        options: &'a CopyOptions,
+        monitor: &'a dyn Monitor,
+    ) -> Self {
+        Self { source, destination, options, monitor, done: HashMap::new(), layers: 0, bytes: 0 }
+    }
+
+    /// Copies the index that the source's reference names, with everything below it.
+    pub(super) fn copy(mut self, index: &Index) -> Result<Copied> {
+        let new = self.copy_index(index, Place::Top, 1)?;
+        Ok(Copied { manifest_digest: new.digest, image_id: None, layers: self.layers, bytes: self.bytes })
+    }
+
+    fn copy_index(&mut self, index: &Index, place: Place, depth: usize) -> Result<Descriptor> {
+        if depth > INDEX_DEPTH {
+            return Err(Error::invalid(format!(
+                "the indexes of {} are nested more than {INDEX_DEPTH} deep",
+                self.source.name()
+            )));
+        }
+        let signatures = admitted(|| self.source.signatures(index.digest()), self.destination, self.options)?;
+        let format = self.format(index, &signatures)?;
+        let mut entries = Vec::new();
+        for entry in index.entries() {
+            let new = match self.done.get(&entry.digest) {
+                Some(new) => new.clone(),
+                None => self.copy_entry(entry, depth)?,
+            };
+            self.done.insert(entry.digest, new.clone());
+            entries.push(new);
+        }
+        let same = format == index.format() && index.entries().iter().zip(&entries).all(|(a, b)| a.digest == b.digest);
+        let changed;
+        let new = if same {
+            index
+        } else {
+            self.refuse_change(&signatures, "an image of the list changes, and with it the list")?;
+            changed = convert::new_index(index, format, &entries)?;
+            &changed
+        };
+        match place {
+            Place::Top => self.destination.put_index(new, &signatures)?,
+            Place::Within => self.destination.put_index_within(new, &signatures)?,
+        }
+        Ok(new.descriptor())
+    }
+
+    fn copy_entry(&mut self, entry: &Descriptor, depth: usize) -> Result<Descriptor> {
+        match open_document(self.source, entry)? {
+            Document::Manifest(manifest) => {
+                let (copied, new) =
+                    copy_one(self.source, self.destination, manifest, Vec::new(), self.options, self.monitor)?;
+                self.layers += copied.layers;
+                self.bytes += copied.bytes;
+                Ok(new)
+            }
+            Document::Index(index) => self.copy_index(&index, Place::Within, depth + 1),
+            Document::Schema1(schema1) => Err(schema1.refusal()),
+        }
+    }
+
+    /// Decides the format that the list gets.
+    fn format(&self, index: &Index, signatures: &[UntrustedSignature]) -> Result<Format> {
+        let own = index.format();
+        match (self.options.format, support(&self.destination.capabilities(), own)) {
+            (Some(wanted), _) if wanted == own => Ok(own),
+            (Some(wanted), _) => {
+                self.refuse_change(signatures, "another format was asked for")?;
+                Ok(wanted)
+            }
+            (None, Support::Native) => Ok(own),
+            (None, Support::OnRequest) if self.options.preserve_digests => Ok(own),
+            (None, Support::OnRequest | Support::No) => {
+                let reason = format!("{} holds no lists of type `{}`", self.destination.name(), index.media_type());
+                self.refuse_change(signatures, &reason)?;
+                Ok(other(own))
+            }
+        }
+    }
+
+    fn refuse_change(&self, signatures: &[UntrustedSignature], reason: &str) -> Result<()> {
+        super::refuse_change("list", reason, self.options.may_change(self.source), signatures)
+    }
+}
