@@ -27,6 +27,7 @@ pub mod samples;
 pub mod tree;
 
 pub mod peers;
+pub mod registry;
 
 pub mod corrupt;
 pub mod fault;

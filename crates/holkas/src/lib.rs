@@ -12,6 +12,7 @@ pub mod compress;
 pub mod reference;
 pub mod verify;
 
+pub mod cache;
 pub mod image;
 pub mod unpack;
 
@@ -20,6 +21,7 @@ pub mod dir;
 pub mod docker_archive;
 pub mod layout;
 pub mod policy;
+pub mod registry;
 pub mod storage;
 
 pub mod containers;

@@ -18,8 +18,8 @@ const STOREYS: [&[&str]; 9] = [
     &["oci", "fs"],
     &["verify", "compress", "reference"],
     &["oci/config", "oci/manifest", "oci/index", "oci/schema1", "oci/document"],
-    &["image", "unpack"],
-    &["layout", "archive", "dir", "docker_archive", "storage", "policy"],
+    &["image", "unpack", "cache"],
+    &["registry", "layout", "archive", "dir", "docker_archive", "storage", "policy"],
     &["open", "copy", "inspect", "containers"],
     &["embed"],
 ];

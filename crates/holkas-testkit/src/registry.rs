@@ -1,0 +1,1 @@
+//! A registry in this process: honest, or lying as a test tells it to.

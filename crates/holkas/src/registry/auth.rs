@@ -1,0 +1,1 @@
+//! What we tell a registry about ourselves: auth.json and credential helpers.
