@@ -56,6 +56,7 @@ pub fn open_source(reference: &ImageReference, rooms: &Rooms) -> Result<Box<dyn 
             let image = storage.image.as_ref().ok_or_else(|| names_no_image(storage))?;
             Box::new(StorageSource::open(&location, image, &rooms.platform)?)
         }
+        ImageReference::Docker(_) => return Err(no_registries().context(format!("opening {reference}"))),
     })
 }
 
@@ -71,6 +72,9 @@ pub fn open_destination(reference: &ImageReference, rooms: &Rooms) -> Result<Box
         }
         ImageReference::Storage(storage) => {
             storage_destination(storage, rooms).context(|| format!("opening {reference} to write to it"))?
+        }
+        ImageReference::Docker(_) => {
+            return Err(no_registries().context(format!("opening {reference} to write to it")));
         }
     })
 }
@@ -92,4 +96,9 @@ fn storage_destination(storage: &StorageReference, rooms: &Rooms) -> Result<Box<
 
 fn names_no_image(storage: &StorageReference) -> Error {
     Error::invalid(format!("`containers-storage:{storage}` names a store, but no image in it"))
+}
+
+fn no_registries() -> Error {
+    Error::unsupported("registries are not read or written in this version")
+        .hint("fetch the image with another tool, into an OCI layout or an archive, and name that")
 }

@@ -3,6 +3,7 @@
 //! The grammar is that of the skopeo family. All fields are values: nothing parses them out of text again,
 //! so that a path that was given as a value may hold any byte, `:` included.
 
+mod docker;
 mod name;
 mod storage;
 
@@ -12,6 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+pub use docker::DockerReference;
 pub use name::Name;
 pub use storage::{Driver, StorageReference, StoreSpec, StoredImage};
 
@@ -31,6 +33,8 @@ pub enum ImageReference {
     DockerArchive(DockerArchiveReference),
     /// `containers-storage:[STORE]IMAGE`: a store that Podman and CRI-O run images from.
     Storage(StorageReference),
+    /// `docker://[HOST[:PORT]/]PATH[:TAG|@DIGEST]`: a registry.
+    Docker(DockerReference),
 }
 
 /// An image of an OCI layout, which is a directory or a tar.
@@ -74,7 +78,7 @@ pub enum ArchiveSelect {
 }
 
 /// What a reference can begin with.
-const TRANSPORTS: &str = "dir, oci, oci-archive, docker-archive and containers-storage";
+const TRANSPORTS: &str = "docker, dir, oci, oci-archive, docker-archive and containers-storage";
 
 impl ImageReference {
     /// Returns the transport's name: what the text begins with.
@@ -85,6 +89,7 @@ impl ImageReference {
             Self::OciArchive(_) => "oci-archive",
             Self::DockerArchive(_) => "docker-archive",
             Self::Storage(_) => "containers-storage",
+            Self::Docker(_) => "docker",
         }
     }
 
@@ -115,10 +120,7 @@ fn parse(text: &[u8]) -> Result<ImageReference> {
         b"oci-archive" => ImageReference::OciArchive(layout(rest, false)?),
         b"docker-archive" => ImageReference::DockerArchive(docker_archive(rest)?),
         b"containers-storage" => ImageReference::Storage(storage::parse(rest)?),
-        b"docker" => {
-            return Err(Error::unsupported("registries (docker://) are not in this version")
-                .hint("fetch the image with another tool, into an OCI layout or an archive, and name that"));
-        }
+        b"docker" => ImageReference::Docker(docker::parse(rest)?),
         b"docker-daemon" | b"tarball" | b"sif" | b"ostree" | b"atomic" => {
             let transport = printable(transport);
             return Err(Error::unsupported(format!("the transport `{transport}` is not supported"))
@@ -214,6 +216,7 @@ impl fmt::Display for ImageReference {
             Self::Oci(layout) | Self::OciArchive(layout) => fmt::Display::fmt(layout, f),
             Self::DockerArchive(archive) => fmt::Display::fmt(archive, f),
             Self::Storage(storage) => fmt::Display::fmt(storage, f),
+            Self::Docker(docker) => fmt::Display::fmt(docker, f),
         }
     }
 }

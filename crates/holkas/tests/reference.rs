@@ -4,10 +4,20 @@
 use std::path::PathBuf;
 
 use holkas::ErrorKind;
-use holkas::reference::{ArchiveSelect, Driver, ImageReference, LayoutSelect, Name};
+use holkas::reference::{ArchiveSelect, DockerReference, Driver, ImageReference, LayoutSelect, Name};
 use holkas_testkit::peers::Peer;
 
 const HEX: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+const HEX_IN_REGISTRY: &str = "docker://0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+const BOTH: &str = "docker://x:1@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+fn docker(text: &str) -> DockerReference {
+    match text.parse().expect(text) {
+        ImageReference::Docker(docker) => docker,
+        other => panic!("{text}: {other:?}"),
+    }
+}
 
 fn storage(text: &str) -> holkas::reference::StorageReference {
     match text.parse().expect(text) {
@@ -189,11 +199,61 @@ fn stores() {
 }
 
 #[test]
+fn registries() {
+    let both = docker("docker://docker.io/library/x:latest");
+    assert_eq!(docker("docker://x"), both);
+    assert_eq!(docker("docker://index.docker.io/x"), both);
+    assert!(!both.is_unknown_digest());
+    let digest = docker(&format!("docker://quay.io/a/b@sha256:{HEX}"));
+    assert_eq!((digest.name().host(), digest.name().tag()), ("quay.io", None));
+    assert_eq!(digest.name().digest().expect("a digest").hex(), HEX);
+    assert_eq!(docker("docker://localhost:5000/x:1").name().host(), "localhost:5000");
+    let unknown = docker("docker://quay.io/x@@unknown-digest@@");
+    assert!(unknown.is_unknown_digest());
+    assert_eq!((unknown.name().repository(), unknown.name().tag()), ("quay.io/x", None));
+    let name = || Name::parse_normalised("x").expect("a name");
+    assert_eq!(DockerReference::named(name()).expect("a reference"), both);
+    assert_eq!(
+        DockerReference::unknown_digest(name()).expect("a reference").to_string(),
+        "//docker.io/library/x@@unknown-digest@@"
+    );
+    assert!(DockerReference::unknown_digest(name().with_default_tag()).is_err());
+}
+
+/// skopeo refuses the same references, each by its grammar: nothing is asked of any registry.
+#[test]
+fn skopeo_refuses_the_same_registry_references() {
+    let why = ["does not start with //", "invalid reference format", "must be lowercase", "both a tag and digest"];
+    let refused = ["docker:x", "docker:/x", "docker://", "docker://Alpine", "docker:///x", HEX_IN_REGISTRY, BOTH];
+    for text in refused.into_iter().chain(["docker://x:1@@unknown-digest@@", "docker://x@@known@@"]) {
+        let theirs = Peer::skopeo().run(["inspect", text]).errors();
+        let by_grammar = why.iter().any(|why| theirs.contains(why)) || theirs.contains("64-byte hexadecimal");
+        assert!(by_grammar, "{text}: {theirs}");
+        ImageReference::parse(text).expect_err(text);
+    }
+}
+
+#[test]
 fn refused() {
     let cases = [
         ("alpine", ErrorKind::Invalid, "has no transport"),
         ("foo:bar", ErrorKind::Invalid, "unknown transport `foo`"),
-        ("docker://alpine", ErrorKind::Unsupported, "not in this version"),
+        ("docker:alpine", ErrorKind::Invalid, "docker: image reference alpine does not start with //"),
+        ("docker:/alpine", ErrorKind::Invalid, "does not start with //"),
+        ("docker://", ErrorKind::Invalid, "it is empty"),
+        ("docker:///alpine", ErrorKind::Invalid, "not an image name"),
+        ("docker://https://quay.io/x", ErrorKind::Invalid, "not an image name"),
+        ("docker://quay.io/../x", ErrorKind::Invalid, "not an image name"),
+        ("docker://quay.io/x?a=b", ErrorKind::Invalid, "not an image name"),
+        ("docker://user@quay.io/x", ErrorKind::Invalid, "digest"),
+        ("docker://Alpine", ErrorKind::Invalid, "lower case"),
+        (HEX_IN_REGISTRY, ErrorKind::Invalid, "image ID"),
+        (BOTH, ErrorKind::Unsupported, "Docker references with both a tag and digest are currently not supported"),
+        ("docker://x:1@@unknown-digest@@", ErrorKind::Invalid, "has unknown digest set"),
+        ("docker://@@unknown-digest@@", ErrorKind::Invalid, "it is empty"),
+        ("docker://x@@unknown-digest@@@@unknown-digest@@", ErrorKind::Invalid, "digest"),
+        ("docker://x@@known@@", ErrorKind::Invalid, "digest"),
+        ("docker://x\u{1b}[31m", ErrorKind::Invalid, "not an image name"),
         ("docker-daemon:alpine:1", ErrorKind::Unsupported, "`docker-daemon`"),
         ("dir:", ErrorKind::Invalid, "the path is empty"),
         ("oci::x", ErrorKind::Invalid, "the path is empty"),
@@ -245,6 +305,10 @@ fn display_round_trips() {
         "containers-storage:[vfs@+]@cafe",
         "containers-storage:[vfs@+/r]@cafe",
         "containers-storage:[vfs@/g]",
+        "docker://docker.io/library/x:latest",
+        "docker://localhost:5000/a/b:1",
+        "docker://docker.io/library/x@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+        "docker://quay.io/x@@unknown-digest@@",
     ];
     for text in cases {
         let reference: ImageReference = text.parse().expect(text);

@@ -22,6 +22,8 @@ pub(crate) fn run(arguments: &cli::Delete, setting: &Setting<'_>) -> Result<()> 
             delete(&location, image.context(frame)?, &rooms.platform, environment::source_date_epoch()?).map(drop)
         }
         ImageReference::Oci(layout) => layout::delete(layout, arguments.shared_blob_dir.as_deref()),
+        ImageReference::Docker(_) => Err(Error::unsupported("images in registries are not deleted in this version")
+            .context(format!("deleting {reference}"))),
         ImageReference::Dir(_) | ImageReference::OciArchive(_) | ImageReference::DockerArchive(_) => {
             Err(Error::unsupported(format!("images cannot be deleted from {}: rooms", reference.transport()))
                 .context(format!("deleting {reference}")))

@@ -44,6 +44,7 @@ pub(crate) fn run(arguments: &cli::Inspect, setting: &Setting<'_>) -> Result<()>
 fn repository(reference: &ImageReference) -> Option<String> {
     let name = match reference {
         ImageReference::Storage(storage) => storage.image.as_ref().and_then(|image| image.name.as_ref()),
+        ImageReference::Docker(docker) => Some(docker.name()),
         ImageReference::DockerArchive(archive) => match &archive.select {
             ArchiveSelect::Tag(name) => Some(name),
             ArchiveSelect::Only | ArchiveSelect::Position(_) => None,

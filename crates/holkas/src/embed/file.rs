@@ -266,8 +266,8 @@ impl<'a> File<'a> {
             ImageReference::Dir(path) => *path = self.below(path),
             ImageReference::Oci(layout) | ImageReference::OciArchive(layout) => layout.path = self.below(&layout.path),
             ImageReference::DockerArchive(archive) => archive.path = self.below(&archive.path),
-            // Its grammar has absolute paths only.
-            ImageReference::Storage(_) => {}
+            // Their grammars have absolute paths only, or none.
+            ImageReference::Storage(_) | ImageReference::Docker(_) => {}
         }
         source
     }
