@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::oci::media_type::Meaning;
 use crate::oci::{Descriptor, DiffId, Digest, Document, ImageConfig, Index, Manifest};
 use crate::progress::Counter;
-use crate::verify::{BlobReader, DiffReader, UntrustedBlob, Verified, VerifiedBytes, VerifiedDiff};
+use crate::verify::{BlobReader, DiffReader, PartialBlob, UntrustedBlob, Verified, VerifiedBytes, VerifiedDiff};
 
 /// One image on its way: everything about it that is known before its first layer is opened.
 #[derive(Debug, Clone)]
@@ -106,6 +106,31 @@ pub trait ImageSource: Send + Sync {
 
     /// Opens a layer.
     fn open_layer(&self, layer: &Layer) -> Result<LayerBlob>;
+
+    /// Returns whether [`ImageSource::open_layer_from`] saves anything.
+    fn resumes(&self) -> bool {
+        false
+    }
+
+    /// Opens a layer of which the destination has the beginning, so that only the rest need be fetched.
+    ///
+    /// The beginning need not be used. The blob that is returned has all of the layer's bytes.
+    fn open_layer_from(&self, layer: &Layer, _beginning: PartialBlob) -> Result<LayerBlob> {
+        self.open_layer(layer)
+    }
+
+    /// Hears that what was last opened for a descriptor was wrong (`error` says how), gives up the place that it came
+    /// from, such as a damaged file of a cache or a mirror that lies, and returns whether there is another.
+    ///
+    /// If there is, the same is opened again, and then comes from there.
+    fn try_another_place(&self, _blob: &Descriptor, _error: &Error) -> bool {
+        false
+    }
+
+    /// Returns what the user should know of since this was last asked, and that failed nothing.
+    fn take_warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Returns the signatures of a manifest or an index.
     fn signatures(&self, manifest: &Digest) -> Result<Vec<UntrustedSignature>>;
@@ -214,8 +239,23 @@ pub trait ImageWriter: Send + Sync {
     /// Returns a layer that the room has already, so that it need not be read.
     fn reuse_layer(&self, layer: &Layer) -> Result<Option<Stored>>;
 
+    /// Returns the beginning of a layer that an interrupted run left here, and prepares to leave one itself.
+    ///
+    /// Called before [`ImageWriter::put_layer`] if the source can go on from there, from the same thread.
+    fn partial(&self, _layer: &Layer) -> Result<Option<PartialBlob>> {
+        Ok(None)
+    }
+
     /// Puts a layer. Callable from many threads if the room's order is [`LayerOrder::Any`].
+    ///
+    /// A second call for the same layer after one that failed is as good as the first, unless
+    /// [`ImageWriter::can_put_again`] says that there cannot be one.
     fn put_layer(&self, layer: &Layer, body: LayerReader) -> Result<Stored>;
+
+    /// Returns whether a layer can be put again after [`ImageWriter::put_layer`] failed for it.
+    fn can_put_again(&self) -> bool {
+        true
+    }
 
     /// Ends the image: all of it is in the room, staged. A drop without it leaves nothing.
     fn commit(self: Box<Self>, layers: Vec<Stored>) -> Result<()>;
@@ -265,14 +305,12 @@ impl Image {
     /// Signatures are the source's; `indexes` are what leads to the manifest, to which those are added
     /// that the source keeps beside it.
     pub fn open(source: &dyn ImageSource, manifest: Manifest, mut indexes: Vec<Index>) -> Result<Self> {
-        use crate::error::{Context, Error};
+        use crate::error::Context;
         use crate::limits::CONFIG;
 
         let frame = || format!("reading config {} of {}", manifest.config().digest, source.name());
-        let config_bytes = source
-            .open_config(manifest.config())
-            .and_then(|blob| blob.read_verified(manifest.config(), CONFIG))
-            .context(frame)?;
+        let read = || source.open_config(manifest.config())?.read_verified(manifest.config(), CONFIG);
+        let config_bytes = from_any_place(source, manifest.config(), |_| {}, read).context(frame)?;
         let config = match manifest.is_image() {
             true => Some(ImageConfig::parse(config_bytes.clone()).context(frame)?),
             false => None,
@@ -317,4 +355,28 @@ impl Image {
 pub fn open_top(source: &dyn ImageSource) -> Result<Document> {
     use crate::error::Context;
     source.top().and_then(Document::parse).context(|| format!("reading manifest of {}", source.name()))
+}
+
+/// Does what reads a blob of a source, and does it again for as long as the bytes are wrong and the source has another
+/// place for them. `told` hears of each place that was given up.
+pub fn from_any_place<T>(
+    source: &dyn ImageSource,
+    blob: &Descriptor,
+    told: impl Fn(&Error),
+    mut read: impl FnMut() -> Result<T>,
+) -> Result<T> {
+    use crate::error::ErrorKind;
+    for _ in 1..crate::limits::PLACES {
+        match read() {
+            // Wrong bytes may not come to their end, as when they cannot be decompressed.
+            Err(error) if matches!(error.kind(), ErrorKind::Mismatch | ErrorKind::Invalid) => {
+                if !source.try_another_place(blob, &error) {
+                    return Err(error);
+                }
+                told(&error);
+            }
+            other => return other,
+        }
+    }
+    read()
 }

@@ -53,6 +53,8 @@ pub const RUNNABLE_LAYERS: usize = 128;
 pub const TAR_EXTENSION: Limit = Limit { bytes: MIB, what: "extended tar header" };
 /// One JSON object of tar-split: in base64 up to three extended headers, or what follows the tar in one piece.
 pub const TAR_SPLIT_LINE: Limit = Limit { bytes: 16 * MIB, what: "object of the tar-split file" };
+/// Places that one blob is tried from: a cache, a few mirrors, the registry itself, with room.
+pub const PLACES: usize = 32;
 /// One path inside a layer: the kernel's PATH_MAX, without which nothing could open it again.
 pub const PATH: usize = 4096;
 /// Entries of one layer: several times the largest real ones. Their names are known by 8 bytes each, to find doubles.

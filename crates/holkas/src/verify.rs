@@ -15,12 +15,20 @@ use crate::progress::{Cancel, Counter};
 /// A blob that a source claims to be something. Deliberately not `Read`: it can only be verified.
 pub struct UntrustedBlob {
     reader: Box<dyn Read + Send>,
+    keeper: Option<Box<dyn Keep>>,
 }
 
 impl UntrustedBlob {
     /// Takes a stream of unverified bytes.
     pub fn new(reader: impl Read + Send + 'static) -> Self {
-        Self { reader: Box::new(reader) }
+        Self { reader: Box::new(reader), keeper: None }
+    }
+
+    /// Has what is read of the blob kept, if it proves itself against a descriptor. It is not hashed a second time.
+    #[must_use]
+    pub fn kept_by(mut self, keeper: impl Keep + 'static) -> Self {
+        self.keeper = Some(Box::new(keeper));
+        self
     }
 
     /// Takes unverified bytes.
@@ -37,6 +45,7 @@ impl UntrustedBlob {
             read: 0,
             proven: false,
             too_long: false,
+            keeping: Keeping { keeper: self.keeper, interrupted: false },
             cancel: Cancel::default(),
             counter: Counter::default(),
         }
@@ -99,6 +108,95 @@ impl fmt::Debug for UntrustedBlob {
     }
 }
 
+/// The beginning of a blob that an interrupted run left. Deliberately not `Read`, and not trusted: the door hashes it
+/// again, together with what follows.
+pub struct PartialBlob {
+    reader: Box<dyn Read + Send>,
+    length: u64,
+}
+
+impl PartialBlob {
+    /// Takes the first `length` bytes of a blob, perhaps all of them.
+    pub fn new(reader: impl Read + Send + 'static, length: u64) -> Self {
+        Self { reader: Box::new(reader), length }
+    }
+
+    /// Returns how many bytes of the blob are there.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Returns the blob that begins so and goes on with `rest`: with the bytes from [`PartialBlob::length`] on.
+    /// If all are there already, that is [`std::io::empty`].
+    pub fn followed_by(self, rest: impl Read + Send + 'static) -> UntrustedBlob {
+        // Should somebody have shortened the beginning meanwhile, the bytes are wrong, and the door says so.
+        UntrustedBlob::new(self.reader.take(self.length).chain(rest))
+    }
+}
+
+impl fmt::Debug for PartialBlob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PartialBlob({} bytes)", self.length)
+    }
+}
+
+/// Keeps the bytes of a blob while they go through the door. What fails in it must not fail the reading.
+pub trait Keep: Send {
+    /// Takes the next bytes of the blob: all of them, in order. Nothing is known of them yet.
+    fn take(&mut self, bytes: &[u8]);
+
+    /// All bytes were taken and match their descriptor: now they may get their name.
+    fn proven(self: Box<Self>, proof: &Verified);
+
+    /// There will be no proof. Not called when the process is killed.
+    fn unproven(self: Box<Self>, why: Unproven);
+}
+
+/// Why the bytes of a blob were not proven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unproven {
+    /// They are not what they must be: nothing of them may be used again.
+    Refuted,
+    /// Reading failed or was cancelled: as far as they came they may be right.
+    Interrupted,
+    /// Nobody wanted more of them. They may be right; or they may be why, as when they cannot be decompressed.
+    Abandoned,
+}
+
+/// The keeper of a blob that is being read, who is told once how it ended.
+struct Keeping {
+    keeper: Option<Box<dyn Keep>>,
+    interrupted: bool,
+}
+
+impl Keeping {
+    fn take(&mut self, bytes: &[u8]) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.take(bytes);
+        }
+    }
+
+    fn prove(&mut self, proof: &Verified) {
+        if let Some(keeper) = self.keeper.take() {
+            keeper.proven(proof);
+        }
+    }
+
+    fn refute(&mut self) {
+        if let Some(keeper) = self.keeper.take() {
+            keeper.unproven(Unproven::Refuted);
+        }
+    }
+}
+
+impl Drop for Keeping {
+    fn drop(&mut self) {
+        if let Some(keeper) = self.keeper.take() {
+            keeper.unproven(if self.interrupted { Unproven::Interrupted } else { Unproven::Abandoned });
+        }
+    }
+}
+
 fn mismatch(expected: &Digest, found: &Digest, bytes: u64) -> Error {
     Error::mismatch(format!("blob does not match its digest: expected {expected}, read {found} ({bytes} bytes)"))
 }
@@ -112,6 +210,7 @@ pub struct BlobReader {
     proven: bool,
     /// Too many bytes came. Said again if anybody reads on: what follows could look right.
     too_long: bool,
+    keeping: Keeping,
     cancel: Cancel,
     counter: Counter,
 }
@@ -147,9 +246,12 @@ impl BlobReader {
 
     /// Called once all expected bytes were read: one byte more is one too many, and the digest decides.
     fn prove(&mut self) -> Result<()> {
-        self.too_long = self.too_long
-            || read_retrying(&mut self.reader, &mut [0]).context(|| "reading past the end of the blob")? != 0;
+        if !self.too_long {
+            let more = read_retrying(&mut self.reader, &mut [0]).inspect_err(|_| self.keeping.interrupted = true);
+            self.too_long = more.context(|| "reading past the end of the blob")? != 0;
+        }
         if self.too_long {
+            self.keeping.refute();
             return Err(Error::mismatch(format!(
                 "blob is longer than its descriptor says: {} is {} bytes, and more follow",
                 self.expected.digest, self.expected.size
@@ -157,16 +259,18 @@ impl BlobReader {
         }
         let found = self.hasher.clone().finish();
         if found != self.expected.digest {
+            self.keeping.refute();
             return Err(mismatch(&self.expected.digest, &found, self.read));
         }
         self.proven = true;
+        self.keeping.prove(&Verified { descriptor: self.expected.clone() });
         Ok(())
     }
 }
 
 impl Read for BlobReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.cancel.check()?;
+        self.cancel.check().inspect_err(|_| self.keeping.interrupted = true)?;
         let left = self.expected.size - self.read;
         if left == 0 {
             if !self.proven {
@@ -178,8 +282,10 @@ impl Read for BlobReader {
             return Ok(0);
         }
         let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-        let n = read_retrying(&mut self.reader, &mut buffer[..most])?;
+        let n =
+            read_retrying(&mut self.reader, &mut buffer[..most]).inspect_err(|_| self.keeping.interrupted = true)?;
         if n == 0 {
+            self.keeping.refute();
             return Err(Error::mismatch(format!(
                 "blob is shorter than its descriptor says: {} is {} bytes, but only {} came",
                 self.expected.digest, self.expected.size, self.read
@@ -187,6 +293,7 @@ impl Read for BlobReader {
             .into());
         }
         self.hasher.update(&buffer[..n]);
+        self.keeping.take(&buffer[..n]);
         self.read += n as u64;
         self.counter.add(n);
         Ok(n)

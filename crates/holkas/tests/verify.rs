@@ -2,13 +2,14 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
 use std::io::{self, Read, Write};
+use std::sync::{Arc, Mutex};
 
 use holkas::ErrorKind;
 use holkas::compress::{self, Compression, Decoder};
 use holkas::limits::{Limit, MANIFEST};
 use holkas::oci::{Algorithm, Descriptor, DiffId, Digest, MediaType};
 use holkas::progress::Cancel;
-use holkas::verify::{BlobReader, DiffReader, UntrustedBlob};
+use holkas::verify::{BlobReader, DiffReader, Keep, PartialBlob, Unproven, UntrustedBlob, Verified};
 use holkas_testkit::oddities::pattern;
 
 const BODY: &[u8] = b"the bytes that were promised";
@@ -156,6 +157,86 @@ fn diff_ids() {
     assert_eq!(error.kind(), ErrorKind::Mismatch);
     let lie = UntrustedBlob::new(Endless).verify_diff(DiffId(digest(BODY)), Some(10));
     assert!(lie.finish().map(|_| ()).expect_err("longer").to_string().contains("longer"));
+}
+
+/// What a keeper was told.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Told {
+    bytes: Vec<u8>,
+    end: Option<Result<Digest, Unproven>>,
+}
+
+struct Keeper(Arc<Mutex<Told>>);
+
+impl Keeper {
+    fn end(&self, end: Result<Digest, Unproven>) {
+        assert_eq!(self.0.lock().unwrap().end.replace(end), None, "told twice");
+    }
+}
+
+impl Keep for Keeper {
+    fn take(&mut self, bytes: &[u8]) {
+        self.0.lock().unwrap().bytes.extend(bytes);
+    }
+
+    fn proven(self: Box<Self>, proof: &Verified) {
+        self.end(Ok(proof.descriptor().digest));
+    }
+
+    fn unproven(self: Box<Self>, why: Unproven) {
+        self.end(Err(why));
+    }
+}
+
+fn told(reader: impl Read + Send + 'static, read: impl FnOnce(BlobReader)) -> Told {
+    let told = Arc::default();
+    read(UntrustedBlob::new(reader).kept_by(Keeper(Arc::clone(&told))).verify(&honest()));
+    let told = told.lock().unwrap();
+    told.clone()
+}
+
+#[test]
+fn a_keeper_takes_every_byte_and_is_told_once_how_it_ended() {
+    let all = |reader: BlobReader| drop(read_all(reader));
+    let kept = |bytes: &[u8], end| Told { bytes: bytes.to_vec(), end: Some(end) };
+    assert_eq!(told(BODY, all), kept(BODY, Ok(digest(BODY))));
+    assert_eq!(told(BODY, |reader| drop(reader.finish())), kept(BODY, Ok(digest(BODY))));
+    let beginning = PartialBlob::new(BODY, 9);
+    assert_eq!(beginning.length(), 9);
+    let whole = Arc::default();
+    let resumed = beginning.followed_by(&BODY[9..]).kept_by(Keeper(Arc::clone(&whole)));
+    assert_eq!(resumed.read_verified(&honest(), MANIFEST).unwrap().bytes(), BODY);
+    assert_eq!(*whole.lock().unwrap(), kept(BODY, Ok(digest(BODY))));
+
+    let mut wrong = BODY.to_vec();
+    wrong[3] ^= 1;
+    assert_eq!(told(io::Cursor::new(wrong.clone()), all), kept(&wrong, Err(Unproven::Refuted)));
+    assert_eq!(told(&BODY[..9], all), kept(&BODY[..9], Err(Unproven::Refuted)));
+    assert_eq!(told(BODY.chain(&b"!"[..]), all), kept(BODY, Err(Unproven::Refuted)));
+    assert_eq!(told((&BODY[..9]).chain(Broken), all), kept(&BODY[..9], Err(Unproven::Interrupted)));
+    assert_eq!(told(BODY.chain(Broken), all), kept(BODY, Err(Unproven::Interrupted)));
+    assert_eq!(told(BODY, drop), kept(b"", Err(Unproven::Abandoned)));
+    let cancelled = |reader: BlobReader| {
+        let cancel = Cancel::default();
+        let mut reader = reader.cancelled_by(&cancel);
+        reader.read_exact(&mut [0; 4]).unwrap();
+        cancel.cancel();
+        assert!(reader.finish().is_err());
+    };
+    assert_eq!(told(BODY, cancelled), kept(&BODY[..4], Err(Unproven::Interrupted)));
+}
+
+/// A beginning is hashed like everything else, and one that was shortened does not shift what follows unseen.
+#[test]
+fn a_beginning_is_not_trusted() {
+    let mut wrong = BODY[..9].to_vec();
+    wrong[0] ^= 1;
+    for beginning in [wrong, BODY[..8].to_vec()] {
+        let blob = PartialBlob::new(io::Cursor::new(beginning), 9).followed_by(&BODY[9..]);
+        assert_eq!(read_all(blob.verify(&honest())).expect_err("a lie").kind(), ErrorKind::Mismatch);
+    }
+    let blob = PartialBlob::new(BODY, 9).followed_by(io::empty());
+    assert_eq!(read_all(blob.verify(&honest())).expect_err("no more than it said").kind(), ErrorKind::Mismatch);
 }
 
 fn packed(compression: Compression, bytes: &[u8]) -> Vec<u8> {

@@ -133,9 +133,11 @@ impl OciArchiveDestination {
             // Another layer, or another thread, writes the same bytes to the same place: only prove them.
             return blob::write_layer(layer, body, &mut std::io::sink());
         }
-        let stored = blob::write_layer(layer, body, &mut writer::range(&self.file, blob.offset, blob.size))?;
-        self.state().blobs.get_mut(&digest).expect("it was reserved").progress = Progress::Verified;
-        Ok(stored)
+        let stored = blob::write_layer(layer, body, &mut writer::range(&self.file, blob.offset, blob.size));
+        // A place that was filled with something wrong is filled again, whole, or nothing is published.
+        let progress = if stored.is_ok() { Progress::Verified } else { Progress::Reserved };
+        self.state().blobs.get_mut(&digest).expect("it was reserved").progress = progress;
+        stored
     }
 
     fn finish(&self) -> Result<()> {

@@ -7,7 +7,7 @@ use crate::error::{Context, Error, Result};
 use crate::fs;
 use crate::image::{ImageSource, Layer, LayerBlob, Origin, PolicyIdentity, UntrustedSignature, open_top};
 use crate::oci::{Algorithm, Descriptor, Digest, Document};
-use crate::verify::{UntrustedBlob, VerifiedBytes};
+use crate::verify::{PartialBlob, UntrustedBlob, VerifiedBytes};
 
 /// A source of one image that also gives the manifest lists which name it: "this instance of those lists".
 ///
@@ -93,6 +93,22 @@ impl ImageSource for WithLists {
 
     fn open_layer(&self, layer: &Layer) -> Result<LayerBlob> {
         self.source.open_layer(layer)
+    }
+
+    fn resumes(&self) -> bool {
+        self.source.resumes()
+    }
+
+    fn open_layer_from(&self, layer: &Layer, beginning: PartialBlob) -> Result<LayerBlob> {
+        self.source.open_layer_from(layer, beginning)
+    }
+
+    fn try_another_place(&self, blob: &Descriptor, error: &Error) -> bool {
+        self.source.try_another_place(blob, error)
+    }
+
+    fn take_warnings(&self) -> Vec<String> {
+        self.source.take_warnings()
     }
 
     fn signatures(&self, manifest: &Digest) -> Result<Vec<UntrustedSignature>> {

@@ -11,11 +11,12 @@ use crate::compress::{self, Compression};
 use crate::error::{Context, Error, Result};
 use crate::image::{
     Image, ImageDestination, ImageSource, Layer, LayerBlob, LayerReader, Origin, PolicyIdentity, UntrustedSignature,
+    from_any_place,
 };
 use crate::oci::media_type::{self, MediaType};
 use crate::oci::{Algorithm, Descriptor, Digest, Format, Index, Manifest, Meaning};
 use crate::progress::Monitor;
-use crate::verify::{UntrustedBlob, VerifiedBytes};
+use crate::verify::{PartialBlob, UntrustedBlob, VerifiedBytes};
 
 /// Converts the image on its way. Returns what describes the new manifest, and the bytes of its layers.
 ///
@@ -32,7 +33,9 @@ pub fn move_converted(
     let mut converted = Vec::new();
     for layer in &image.layers {
         let frame = || format!("converting layer {} of {}", layer.position + 1, image.layers.len());
-        converted.push(convert_layer(source, layer, format, options).context(frame)?);
+        let told = |error: &Error| layers::given_up(layer, error, monitor);
+        let convert = || convert_layer(source, layer, format, options);
+        converted.push(from_any_place(source, &layer.descriptor, told, convert).context(frame)?);
     }
     let manifest = new_manifest(image, format, &converted)?;
     let new =
@@ -267,6 +270,26 @@ impl ImageSource for Converted<'_> {
                 Ok(LayerBlob::AsDescribed(UntrustedBlob::new(pipe(body, old.clone(), (compression, level))?)))
             }
         }
+    }
+
+    fn resumes(&self) -> bool {
+        self.source.resumes()
+    }
+
+    fn open_layer_from(&self, layer: &Layer, beginning: PartialBlob) -> Result<LayerBlob> {
+        match self.layers[layer.position].change {
+            Change::None => self.source.open_layer_from(&self.old.layers[layer.position], beginning),
+            Change::Recompress(..) => self.open_layer(layer),
+        }
+    }
+
+    fn try_another_place(&self, blob: &Descriptor, error: &Error) -> bool {
+        let new = self.layers.iter().position(|layer| layer.descriptor.digest == blob.digest);
+        new.is_some_and(|n| self.source.try_another_place(&self.old.layers[n].descriptor, error))
+    }
+
+    fn take_warnings(&self) -> Vec<String> {
+        self.source.take_warnings()
     }
 
     fn signatures(&self, _: &Digest) -> Result<Vec<UntrustedSignature>> {

@@ -5,9 +5,12 @@ use std::sync::mpsc::channel;
 
 use super::CopyOptions;
 use super::ticker::Ticker;
-use crate::error::{Context, Error, Result};
-use crate::image::{Image, ImageSource, ImageWriter, Layer, LayerBlob, LayerOrder, LayerReader, Stored};
-use crate::progress::{Event, Monitor};
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::image::{
+    Image, ImageSource, ImageWriter, Layer, LayerBlob, LayerOrder, LayerReader, Stored, from_any_place,
+};
+use crate::progress::{Counter, Event, Monitor};
+use crate::verify::PartialBlob;
 
 /// Moves all layers of `image` and commits it to its writer. The first error stops the rest.
 pub fn move_layers(
@@ -20,6 +23,7 @@ pub fn move_layers(
 ) -> Result<()> {
     let name = source.name();
     let bytes = image.layers.iter().map(|layer| layer.descriptor.size).sum();
+    warn(source, monitor);
     monitor.event(Event::ImageStarted { image: &name, layers: image.layers.len(), bytes });
     let (mut queue, jobs) = (image.layers.iter().collect::<Vec<_>>(), options.jobs.clamp(1, image.layers.len().max(1)));
     let jobs = match order {
@@ -94,17 +98,70 @@ fn move_layer(
     }
     monitor.event(Event::LayerStarted { image: &source.name(), digest: &digest, bytes });
     let read = ticker.follow(&digest, bytes);
-    let body = open_layer(source, layer, options).map(|body| body.counted_by(&read));
-    let stored = body.and_then(|body| writer.put_layer(layer, body));
+    let put = || put_layer(source, layer, writer, options, &read);
+    let stored = match writer.can_put_again() {
+        true => from_any_place(source, &layer.descriptor, |error| given_up(layer, error, monitor), put),
+        false => put(),
+    };
     ticker.forget(&digest);
+    warn(source, monitor);
     let stored = stored.context(frame)?;
     monitor.event(Event::LayerFinished { digest: &digest, bytes, reused: false });
     Ok(stored)
 }
 
+/// Tells that a place which a layer came from gave wrong bytes, and that there is another.
+pub(super) fn given_up(layer: &Layer, error: &Error, monitor: &dyn Monitor) {
+    let text = format!("layer {} is fetched again, from another place: {error}", layer.descriptor.digest.short());
+    monitor.event(Event::Warning { text: &text });
+}
+
+/// Tells what the source wants to be known.
+pub(super) fn warn(source: &dyn ImageSource, monitor: &dyn Monitor) {
+    for text in source.take_warnings() {
+        monitor.event(Event::Warning { text: &text });
+    }
+}
+
+/// Puts a layer, beginning with what an interrupted run left at the destination, if the source can go on from there.
+fn put_layer(
+    source: &dyn ImageSource,
+    layer: &Layer,
+    writer: &dyn ImageWriter,
+    options: &CopyOptions,
+    read: &Counter,
+) -> Result<Stored> {
+    let beginning = if source.resumes() { writer.partial(layer)? } else { None };
+    let put = |body: Result<LayerReader>| body.and_then(|body| writer.put_layer(layer, body.counted_by(read)));
+    let Some(beginning) = beginning else {
+        return put(open_layer(source, layer, options));
+    };
+    match put(open_layer_from(source, layer, beginning, options)) {
+        // The beginning may be what is wrong. Without it, the source has nobody else to blame.
+        Err(error) if error.kind() == ErrorKind::Mismatch && writer.can_put_again() => {
+            put(open_layer(source, layer, options))
+        }
+        other => other,
+    }
+}
+
 /// Opens a layer through the door.
 pub(super) fn open_layer(source: &dyn ImageSource, layer: &Layer, options: &CopyOptions) -> Result<LayerReader> {
-    Ok(match source.open_layer(layer)? {
+    verify(source.open_layer(layer)?, layer, options)
+}
+
+/// Opens a layer through the door, beginning with what the destination has of it.
+fn open_layer_from(
+    source: &dyn ImageSource,
+    layer: &Layer,
+    beginning: PartialBlob,
+    options: &CopyOptions,
+) -> Result<LayerReader> {
+    verify(source.open_layer_from(layer, beginning)?, layer, options)
+}
+
+fn verify(blob: LayerBlob, layer: &Layer, options: &CopyOptions) -> Result<LayerReader> {
+    Ok(match blob {
         LayerBlob::AsDescribed(blob) => LayerReader::Blob(blob.verify(&layer.descriptor).cancelled_by(&options.cancel)),
         LayerBlob::Uncompressed(blob, size) => {
             let diff_id = layer.diff_id.ok_or_else(|| Error::invalid("an artifact's blob has no uncompressed form"))?;

@@ -129,6 +129,8 @@ impl StorageDestination {
         let parent = layer.position.checked_sub(1).map(|below| pending.chain[below].as_str());
         let work = self.work()?;
         let (trees, splits) = (work.trees.dir(), work.splits.dir());
+        // What a wrong blob has made is not met by the right one, which comes from another place.
+        trees.remove_all(id)?;
         let dir = trees.make(id, 0o700)?;
         let (tree, on_disk) = match self.driver {
             Driver::Overlay => (dir.make("diff", 0o555)?, OnDisk::Overlay),
