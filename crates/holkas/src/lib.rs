@@ -9,6 +9,7 @@ pub mod limits;
 pub mod oci;
 
 pub mod compress;
+mod configuration;
 pub mod reference;
 pub mod verify;
 

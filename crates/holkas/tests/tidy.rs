@@ -16,7 +16,7 @@ const STOREYS: [&[&str]; 9] = [
     &["error"],
     &["progress", "limits"],
     &["oci", "fs"],
-    &["verify", "compress", "reference"],
+    &["verify", "compress", "reference", "configuration"],
     &["oci/config", "oci/manifest", "oci/index", "oci/schema1", "oci/document"],
     &["image", "unpack", "cache"],
     &["registry", "layout", "archive", "dir", "docker_archive", "storage", "policy"],

@@ -16,10 +16,10 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::EmbedImage;
+use crate::configuration::{Entry, TomlText};
 use crate::error::{Context, Error, ErrorKind, Result, printable};
 use crate::fs::{self, display};
 use crate::limits::CONFIGURATION;
@@ -55,28 +55,14 @@ pub fn read(path: &Path) -> Result<ImagesFile> {
 
 /// Parses an `images.toml`. `path` names it in errors, and its directory is where relative paths begin.
 pub fn parse(bytes: &[u8], path: &Path) -> Result<ImagesFile> {
-    let text = std::str::from_utf8(bytes).map_err(|error| {
-        let line = bytes[..error.valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
-        Error::invalid("it is not UTF-8").context(format!("{}:{line}: reading the file", display(path)))
-    })?;
-    let file = File { path, text };
-    let document = DeTable::parse(text).map_err(|error| {
-        let span = error.span().unwrap_or_default();
-        file.error("the file", &span, Error::invalid(error.message().replace('\n', ", ")))
-    })?;
+    let file = File { text: TomlText::new(bytes, path)? };
+    let document = file.text.document()?;
     file.document(document.get_ref(), document.span())
 }
 
 /// The file that is being read.
 struct File<'a> {
-    path: &'a Path,
-    text: &'a str,
-}
-
-/// A value and the key that it stands at, as errors name it.
-struct Entry<'a, 'i> {
-    key: String,
-    value: &'a Spanned<DeValue<'i>>,
+    text: TomlText<'a>,
 }
 
 /// A table whose keys are all known.
@@ -93,42 +79,6 @@ impl Table<'_, '_> {
 }
 
 impl<'a> File<'a> {
-    /// Adds to an error where it arose, and the line.
-    fn error(&self, key: &str, span: &Range<usize>, error: Error) -> Error {
-        let mut start = span.start.min(self.text.len());
-        while !self.text.is_char_boundary(start) {
-            start -= 1;
-        }
-        let before = &self.text[..start];
-        let line_start = before.rfind('\n').map_or(0, |n| n + 1);
-        let line = self.text[line_start..].lines().next().unwrap_or_default();
-        let number = before.matches('\n').count() + 1;
-        let column = before[line_start..].chars().count() + 1;
-        let end = span.end.clamp(start, line_start + line.len().max(start - line_start));
-        // What a tab or an escape is shown as has the same width in both lines.
-        let indent = printable(before[line_start..].replace('\t', " ").as_bytes()).chars().count();
-        let marked = self.text.get(start..end).unwrap_or_default().chars().count().max(1);
-        let shown = printable(line.replace('\t', " ").as_bytes());
-        let gutter = " ".repeat(number.to_string().len());
-        let cause = error.chain().collect::<Vec<_>>().join(": ");
-        let excerpt =
-            format!("{gutter} |\n{number} | {shown}\n{gutter} | {}{}", " ".repeat(indent), "^".repeat(marked));
-        let mut placed = Error::new(error.kind(), format!("{cause}\n{excerpt}"));
-        if let Some(hint) = error.hint_text() {
-            placed = placed.hint(hint);
-        }
-        placed.context(format!("{}:{number}:{column}: reading {key}", display(self.path)))
-    }
-
-    fn at<T>(&self, entry: &Entry<'_, '_>, result: Result<T>) -> Result<T> {
-        result.map_err(|error| self.error(&entry.key, &entry.value.span(), error))
-    }
-
-    fn wrong_type<T>(&self, entry: &Entry<'_, '_>, wanted: &str) -> Result<T> {
-        let found = entry.value.get_ref().type_str();
-        self.at(entry, Err(Error::invalid(format!("expected {wanted}, found {}", type_name(found)))))
-    }
-
     /// Takes a table apart, refusing unknown keys.
     fn table<'t, 'i>(
         &self,
@@ -143,7 +93,7 @@ impl<'a> File<'a> {
             let key = format!("`{}`{}{what}", printable(text.as_bytes()), if what.is_empty() { "" } else { " of " });
             if !known.contains(&text) {
                 let error = Error::invalid(format!("unknown key; the keys here are {}", quoted(known)));
-                return Err(self.error(&key, &name.span(), error));
+                return Err(self.text.error(&key, &name.span(), error));
             }
             entries.insert(text, Entry { key, value });
         }
@@ -153,18 +103,18 @@ impl<'a> File<'a> {
     fn required<'t, 'i, 's>(&self, table: &'s Table<'t, 'i>, key: &str) -> Result<&'s Entry<'t, 'i>> {
         table.entries.get(key).ok_or_else(|| {
             let what = if table.what.is_empty() { "the file" } else { &table.what };
-            self.error(what, &table.span, Error::invalid(format!("the key `{key}` is missing")))
+            self.text.error(what, &table.span, Error::invalid(format!("the key `{key}` is missing")))
         })
     }
 
     fn string<'v>(&self, entry: &'v Entry<'_, '_>) -> Result<&'v str> {
         let text = match entry.value.get_ref().as_str() {
             Some(text) => text,
-            None => return self.wrong_type(entry, "a string"),
+            None => return self.text.wrong_type(entry, "a string"),
         };
         match text {
-            "" => self.at(entry, Err(Error::invalid("the string is empty"))),
-            _ if text.contains('\0') => self.at(entry, Err(Error::invalid("the string has a NUL character"))),
+            "" => self.text.at(entry, Err(Error::invalid("the string is empty"))),
+            _ if text.contains('\0') => self.text.at(entry, Err(Error::invalid("the string has a NUL character"))),
             _ => Ok(text),
         }
     }
@@ -175,10 +125,10 @@ impl<'a> File<'a> {
         match entry.value.get_ref() {
             DeValue::String(_) => Ok(vec![Entry { key: key(), value: entry.value }]),
             DeValue::Array(array) if array.iter().next().is_none() => {
-                self.at(entry, Err(Error::invalid("the list is empty")))
+                self.text.at(entry, Err(Error::invalid("the list is empty")))
             }
             DeValue::Array(array) => Ok(array.iter().map(|value| Entry { key: key(), value }).collect()),
-            _ => self.wrong_type(entry, "a string or a list of strings"),
+            _ => self.text.wrong_type(entry, "a string or a list of strings"),
         }
     }
 
@@ -190,7 +140,7 @@ impl<'a> File<'a> {
         };
         let entry = self.required(&document, "image")?;
         let Some(array) = entry.value.get_ref().as_array() else {
-            return self.wrong_type(entry, "[[image]] tables");
+            return self.text.wrong_type(entry, "[[image]] tables");
         };
         let mut names = BTreeMap::new();
         let images = array
@@ -206,15 +156,15 @@ impl<'a> File<'a> {
 
     fn store(&self, entry: &Entry<'_, '_>) -> Result<(PathBuf, Driver)> {
         let Some(table) = entry.value.get_ref().as_table() else {
-            return self.wrong_type(entry, "a table");
+            return self.text.wrong_type(entry, "a table");
         };
         let table = self.table(table, entry.value.span(), "[store]", &["path", "driver"])?;
         let path = match table.get("path") {
-            Some(entry) => self.at(entry, store_path(self.string(entry)?))?,
+            Some(entry) => self.text.at(entry, store_path(self.string(entry)?))?,
             None => PathBuf::from(DEFAULT_STORE),
         };
         let driver = match table.get("driver") {
-            Some(entry) => self.at(entry, self.string(entry)?.parse())?,
+            Some(entry) => self.text.at(entry, self.string(entry)?.parse())?,
             None => Driver::Overlay,
         };
         Ok((path, driver))
@@ -223,20 +173,20 @@ impl<'a> File<'a> {
     /// Reads one image. `names` has all names so far, with the lines that they stand on.
     fn image(&self, entry: &Entry<'_, '_>, names: &mut BTreeMap<Name, usize>) -> Result<EmbedImage> {
         let Some(table) = entry.value.get_ref().as_table() else {
-            return self.wrong_type(entry, "a table");
+            return self.text.wrong_type(entry, "a table");
         };
         let known = ["source", "name", "manifest-list", "platform"];
         let table = self.table(table, entry.value.span(), &entry.key, &known)?;
         let source = self.required(&table, "source")?;
-        let source = self.at(source, self.string(source)?.parse()).map(|source| self.relative(source))?;
+        let source = self.text.at(source, self.string(source)?.parse()).map(|source| self.relative(source))?;
         let mut image = EmbedImage { source, names: Vec::new(), manifest_lists: Vec::new(), platforms: Vec::new() };
         for entry in self.one_or_more(self.required(&table, "name")?)? {
-            let name = self.at(&entry, name(self.string(&entry)?))?;
-            let line = self.text[..entry.value.span().start].matches('\n').count() + 1;
+            let name = self.text.at(&entry, name(self.string(&entry)?))?;
+            let line = self.text.line(entry.value.span().start);
             if let Some(first) = names.insert(name.clone(), line) {
                 let error =
                     Error::invalid(format!("the name {name} is given twice, on line {first} and on line {line}"));
-                return self.at(
+                return self.text.at(
                     &entry,
                     Err(error.hint("several platforms of one image are one [[image]] with a list as its `platform`")),
                 );
@@ -247,9 +197,9 @@ impl<'a> File<'a> {
             image.manifest_lists.push(self.below(Path::new(self.string(&entry)?)));
         }
         for entry in table.get("platform").map_or(Ok(Vec::new()), |entry| self.one_or_more(entry))? {
-            let platform: Platform = self.at(&entry, self.string(&entry)?.parse())?;
+            let platform: Platform = self.text.at(&entry, self.string(&entry)?.parse())?;
             if image.platforms.contains(&platform) {
-                return self.at(&entry, Err(Error::invalid(format!("the platform {platform} is given twice"))));
+                return self.text.at(&entry, Err(Error::invalid(format!("the platform {platform} is given twice"))));
             }
             image.platforms.push(platform);
         }
@@ -258,7 +208,7 @@ impl<'a> File<'a> {
 
     /// Returns a path that the file gives, with the file's directory before it if it is relative.
     fn below(&self, path: &Path) -> PathBuf {
-        self.path.parent().unwrap_or(Path::new("")).join(path)
+        self.text.path().parent().unwrap_or(Path::new("")).join(path)
     }
 
     fn relative(&self, mut source: ImageReference) -> ImageReference {
@@ -275,11 +225,6 @@ impl<'a> File<'a> {
 
 fn quoted(names: &[&str]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
-}
-
-/// Returns a TOML type's name with its article.
-fn type_name(name: &str) -> String {
-    format!("{} {name}", if name.starts_with(['a', 'i']) { "an" } else { "a" })
 }
 
 fn store_path(text: &str) -> Result<PathBuf> {
