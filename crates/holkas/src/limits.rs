@@ -37,6 +37,10 @@ pub const ARCHIVE_MANIFEST: Limit = Limit { bytes: MIB, what: "manifest.json of 
 pub const LAYOUT_INDEX: Limit = Limit { bytes: 64 * MIB, what: "index.json" };
 /// Configuration files of the user: policy.json, storage.conf, images.toml.
 pub const CONFIGURATION: Limit = Limit { bytes: 16 * MIB, what: "configuration file" };
+/// One file of certs.d: a bundle of all public authorities has a quarter of a megabyte.
+pub const CERTIFICATE: Limit = Limit { bytes: 4 * MIB, what: "certificate file" };
+/// Files of one directory of certs.d: real ones have three.
+pub const CERTIFICATE_FILES: usize = 1024;
 /// `layers.json` and `images.json`: about 1 KiB a layer, so room for some hundred thousand.
 pub const STORE_RECORDS: Limit = Limit { bytes: 512 * MIB, what: "store record file" };
 /// Small files of a store: `link`, `lower` of 500 layers.

@@ -15,6 +15,7 @@ use std::str::FromStr;
 
 pub use docker::DockerReference;
 pub use name::Name;
+pub(crate) use name::is_host;
 pub use storage::{Driver, StorageReference, StoreSpec, StoredImage};
 
 use crate::error::{Context, Error, Result, printable};

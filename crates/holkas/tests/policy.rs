@@ -6,7 +6,8 @@ use std::path::Path;
 use holkas::ErrorKind;
 use holkas::image::PolicyIdentity;
 use holkas::policy::{Policy, scopes};
-use holkas::reference::{Driver, StoredImage};
+use holkas::reference::{Driver, Name, StoredImage};
+use holkas::registry::scopes::docker_scopes;
 use holkas_testkit::image::ImageBuilder;
 use holkas_testkit::peers::Peer;
 use holkas_testkit::tar::TarBuilder;
@@ -103,6 +104,31 @@ fn scopes_of_images() {
     let only_id = StoredImage { id: Some(hex.clone()), ..StoredImage::default() };
     let expected = [format!("[vfs@/g]@{hex}"), "[vfs@/g]".into(), "[/g]".into()];
     assert_eq!(scopes::of_stored_image(Driver::Vfs, Path::new("/g"), &only_id), expected);
+}
+
+#[test]
+fn scopes_of_images_in_registries() {
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let scopes = |text: &str| docker_scopes(&Name::parse_normalised(text).expect(text));
+    assert_eq!(scopes("alpine:3").transport, "docker");
+    assert_eq!(
+        scopes("alpine:3").scopes,
+        ["docker.io/library/alpine:3", "docker.io/library/alpine", "docker.io/library", "docker.io", "*.io"]
+    );
+    assert_eq!(
+        scopes(&format!("a.b.example.com:5000/x/y@{digest}")).scopes,
+        [
+            &format!("a.b.example.com:5000/x/y@{digest}"),
+            "a.b.example.com:5000/x/y",
+            "a.b.example.com:5000/x",
+            "a.b.example.com:5000",
+            "*.b.example.com",
+            "*.example.com",
+            "*.com"
+        ]
+    );
+    assert_eq!(scopes("localhost/x").scopes, ["localhost/x", "localhost"]);
+    assert_eq!(scopes("[::1]:5000/x:1").scopes, ["[::1]:5000/x:1", "[::1]:5000/x", "[::1]:5000"]);
 }
 
 /// The same policies over the same images, by skopeo and by us.

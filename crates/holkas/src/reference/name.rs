@@ -77,6 +77,11 @@ impl Name {
         self.repository.split_once('/').map_or(self.repository.as_str(), |(host, _)| host)
     }
 
+    /// Returns the repository without its host: `library/alpine`.
+    pub fn path(&self) -> &str {
+        self.repository.split_once('/').map_or("", |(_, path)| path)
+    }
+
     /// Returns the tag.
     pub fn tag(&self) -> Option<&str> {
         self.tag.as_deref()
@@ -149,7 +154,8 @@ fn is_host_like(first: &str) -> bool {
     first == "localhost" || first.contains(['.', ':'])
 }
 
-fn is_host(text: &str) -> bool {
+/// Returns whether the text is `HOST` or `HOST:PORT`, by the grammar of a name's first part.
+pub(crate) fn is_host(text: &str) -> bool {
     let digits = |port: &str| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
     let label = |label: &str| {
         !label.is_empty()
