@@ -29,6 +29,9 @@ pub(crate) struct Global {
     /// Accept every image, signed or not; no policy file is read
     #[arg(long, global = true)]
     pub(crate) insecure_policy: bool,
+    /// Read registries.conf from this file, and from no other
+    #[arg(long, value_name = "FILE", global = true, hide = true)]
+    pub(crate) registries_conf: Option<PathBuf>,
     /// Choose images for this architecture (Go's name) instead of the host's
     #[arg(long, value_name = "ARCH", global = true)]
     pub(crate) override_arch: Option<String>,
@@ -61,6 +64,8 @@ pub(crate) enum Command {
     Inspect(Inspect),
     /// Delete an image from a store or an OCI layout
     Delete(Delete),
+    /// Show which hosts a name leads to, in which order, and which configuration says so
+    Explain(Explain),
     /// Print the digest that a manifest is known by
     ManifestDigest(ManifestDigest),
     /// Tell whether a document is a manifest list: prints `true` or `false`
@@ -230,6 +235,34 @@ pub(crate) struct Delete {
     pub(crate) shared_blob_dir: Option<PathBuf>,
 }
 
+/// `explain`
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The image, as [HOST[:PORT]/]PATH[:TAG|@DIGEST], with docker:// before it or not
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// What the registry would be asked for
+    #[arg(long = "for", value_name = "PURPOSE", default_value = "pull")]
+    pub(crate) purpose: Purpose,
+    /// Look for certificates in this directory, and in no other
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cert_dir: Option<PathBuf>,
+    /// Print the result, and an error, as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What a registry is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Purpose {
+    /// To read an image: mirrors are asked first
+    Pull,
+    /// To push or delete an image
+    Push,
+    /// To list tags
+    List,
+}
+
 /// `manifest-digest`
 #[derive(Debug, Args)]
 pub(crate) struct ManifestDigest {
@@ -301,6 +334,7 @@ impl Cli {
         match &self.command {
             Command::Embed(embed) => embed.reporting.json,
             Command::Copy(copy) => copy.reporting.json,
+            Command::Explain(explain) => explain.json,
             _ => false,
         }
     }

@@ -4,6 +4,7 @@ mod completion;
 mod copy;
 mod delete;
 mod embed;
+mod explain;
 mod inspect;
 mod is_manifest_list;
 mod lists;
@@ -22,6 +23,7 @@ use holkas::oci::Platform;
 use holkas::open::Rooms;
 use holkas::policy::Policy;
 use holkas::progress::Cancel;
+use holkas::registry::conf::RegistriesConf;
 use holkas::storage::location::StorageConf;
 
 use crate::cli::{Cli, Command, Global};
@@ -44,6 +46,12 @@ impl Setting<'_> {
         }
         let file = environment::policy_file(self.global.policy.as_deref())?;
         Policy::parse(&file.bytes, &display(&file.path))
+    }
+
+    /// Returns what registries.conf and its drop-ins say.
+    fn registries(&self) -> Result<RegistriesConf> {
+        let files = environment::registries_conf(self.global.registries_conf.as_deref())?;
+        RegistriesConf::parse(files.main.as_ref(), &files.drop_ins)
     }
 
     /// Returns what opening rooms needs beside a reference.
@@ -93,6 +101,7 @@ pub(crate) fn run(typed: Cli, cancel: &Cancel) -> Result<()> {
         Command::Copy(arguments) => copy::run(&arguments, &setting),
         Command::Inspect(arguments) => inspect::run(&arguments, &setting),
         Command::Delete(arguments) => delete::run(&arguments, &setting),
+        Command::Explain(arguments) => explain::run(&arguments, &setting),
         Command::ManifestDigest(arguments) => manifest_digest::run(&arguments),
         Command::IsManifestList(arguments) => is_manifest_list::run(&arguments),
         Command::Lists(arguments) => lists::run(&arguments),

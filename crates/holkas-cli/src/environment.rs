@@ -4,8 +4,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use holkas::error::{Context, Error, ErrorKind, Result, printable};
-use holkas::fs::{display, read_file};
+use holkas::fs::{Dir, display, read_file};
 use holkas::limits::CONFIGURATION;
+use holkas::registry::certificates::CertificatePlaces;
+use holkas::registry::conf::ConfFile;
 
 /// A configuration file that was found: its path, for messages, and its bytes.
 #[derive(Debug)]
@@ -60,6 +62,59 @@ pub(crate) fn storage_conf() -> Result<Option<Found>> {
         }
     }
     Ok(None)
+}
+
+/// The files of registries.conf that apply.
+#[derive(Debug)]
+pub(crate) struct RegistriesFiles {
+    pub(crate) main: Option<ConfFile>,
+    /// In the order in which they apply.
+    pub(crate) drop_ins: Vec<ConfFile>,
+}
+
+/// Returns registries.conf with its drop-ins: the file that was named alone, or the user's with the user's drop-ins,
+/// or the system's with the system's drop-ins and then the user's.
+///
+/// As with skopeo, the variable `CONTAINERS_REGISTRIES_CONF` of podman means nothing.
+pub(crate) fn registries_conf(named: Option<&Path>) -> Result<RegistriesFiles> {
+    let frame = || "loading registries configuration";
+    let conf_file = |Found { path, bytes }| ConfFile { path, bytes };
+    if let Some(path) = named {
+        let main = must_exist(path.to_path_buf()).context(frame)?;
+        return Ok(RegistriesFiles { main: Some(conf_file(main)), drop_ins: Vec::new() });
+    }
+    let system = Path::new("/etc/containers");
+    let user = variable("HOME").map(|home| Path::new(&home).join(".config/containers"));
+    let users_own = match &user {
+        Some(user) => found(user.join("registries.conf")).context(frame)?,
+        None => None,
+    };
+    let (main, with_system) = match users_own {
+        Some(own) => (Some(own), false),
+        None => (found(system.join("registries.conf")).context(frame)?, true),
+    };
+    let mut drop_ins = Vec::new();
+    for dir in with_system.then_some(system).into_iter().chain(user.as_deref()) {
+        drop_ins.extend(drop_ins_of(&dir.join("registries.conf.d")).context(frame)?.into_iter().map(conf_file));
+    }
+    Ok(RegistriesFiles { main: main.map(conf_file), drop_ins })
+}
+
+/// Returns the files `*.conf` of a directory by name; one that leads nowhere is an error, as it may have said `blocked`.
+fn drop_ins_of(dir: &Path) -> Result<Vec<Found>> {
+    let Some(held) = Dir::open_if_exists(dir)? else { return Ok(Vec::new()) };
+    let names = held.entries()?.into_iter().filter(|name| name.as_encoded_bytes().ends_with(b".conf"));
+    names.map(|name| dir.join(name)).filter(|path| !path.is_dir()).map(must_exist).collect()
+}
+
+/// Returns where certificates of registries are looked for: `--cert-dir` alone, or the user's and the system's certs.d.
+pub(crate) fn certificate_places(named: Option<&Path>) -> CertificatePlaces {
+    if let Some(dir) = named {
+        return CertificatePlaces::One(dir.to_path_buf());
+    }
+    let user = variable("HOME").map(|home| Path::new(&home).join(".config/containers/certs.d"));
+    let system = ["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from);
+    CertificatePlaces::PerHost(user.into_iter().chain(system).collect())
 }
 
 /// Returns the driver of containers-storage that the environment asks for.

@@ -13,7 +13,9 @@ fn help_and_version_succeed() {
     assert_eq!(run(&["-v"]).out, "holkas 0.1.0\n");
     let help = run(&["--help"]);
     assert_eq!((help.code, help.err.as_str()), (0, ""));
-    for command in ["embed", "copy", "inspect", "delete", "manifest-digest", "merge-manifest", "completion", "man"] {
+    for command in
+        ["embed", "copy", "inspect", "explain", "delete", "manifest-digest", "merge-manifest", "completion", "man"]
+    {
         assert!(help.out.contains(&format!("\n  {command} ")), "{command}: {}", help.out);
         let help = run(&[command, "--help"]);
         assert_eq!((help.code, help.err.as_str()), (0, ""), "{command}");
@@ -62,7 +64,7 @@ fn errors_have_one_form() {
         output.err,
         "error: reading image reference `images/app`\n  caused by: it has no transport\n\n\
          hint: an image reference is TRANSPORT:…, such as oci:/srv/image; \
-         the transports are dir, oci, oci-archive, docker-archive and containers-storage\n"
+         the transports are docker, dir, oci, oci-archive, docker-archive and containers-storage\n"
     );
 }
 

@@ -1,0 +1,165 @@
+//! `holkas explain NAME`
+
+use holkas::error::{Error, Result};
+use holkas::fs::display;
+use holkas::reference::{DockerReference, ImageReference, Name};
+use holkas::registry::certificates::{CertificatePlaces, Certificates};
+use holkas::registry::conf::{Candidate, EndpointKind, Plan, Purpose, RegistriesConf};
+use serde_json::{Value, json};
+
+use super::Setting;
+use crate::table::table;
+use crate::{cli, environment, output};
+
+/// One place that the name leads to, as it is shown.
+struct Place<'a> {
+    candidate: &'a Candidate,
+    url: String,
+    /// `None` if the place is not asked.
+    certificates: Option<Certificates>,
+    /// AUTH: which entry of which auth.json, or which credential helper, would speak for us.
+    /// Nothing looks them up yet, so that it is always `None`.
+    credentials: Option<String>,
+}
+
+/// Prints what becomes of the name; nothing is asked of any host.
+pub(crate) fn run(arguments: &cli::Explain, setting: &Setting<'_>) -> Result<()> {
+    let reference = reference(&arguments.name)?;
+    let purpose = match arguments.purpose {
+        cli::Purpose::Pull => Purpose::Pull,
+        cli::Purpose::Push => Purpose::Push,
+        cli::Purpose::List => Purpose::List,
+    };
+    let conf = setting.registries()?;
+    let plan = conf.plan(reference.name(), purpose)?;
+    let certs = environment::certificate_places(arguments.cert_dir.as_deref());
+    let places = plan.candidates.iter().map(|candidate| place(candidate, &certs)).collect::<Result<Vec<_>>>()?;
+    match arguments.json {
+        true => output::json(&json(reference.name(), &conf, &plan, &places)),
+        false => output::write(text(reference.name(), &conf, &plan, &places).as_bytes()),
+    }
+}
+
+fn reference(text: &str) -> Result<DockerReference> {
+    if !text.starts_with("docker:") {
+        return DockerReference::named(Name::parse_normalised(text)?);
+    }
+    match ImageReference::parse(text)? {
+        ImageReference::Docker(reference) => Ok(reference),
+        other => Err(Error::invalid(format!("{other} is not in a registry"))),
+    }
+}
+
+fn place<'a>(candidate: &'a Candidate, certs: &CertificatePlaces) -> Result<Place<'a>> {
+    let endpoint = &candidate.endpoint;
+    let certificates = match candidate.skipped {
+        None => Some(certs.read(endpoint.host())?),
+        Some(_) => None,
+    };
+    let url = format!("https://{}/v2/{}", endpoint.authority(), endpoint.path());
+    Ok(Place { candidate, url, certificates, credentials: None })
+}
+
+impl Place<'_> {
+    fn kind(&self) -> &'static str {
+        match self.candidate.endpoint.kind {
+            EndpointKind::Mirror => "mirror",
+            EndpointKind::Primary => "primary",
+        }
+    }
+
+    fn why_skipped(&self) -> Option<String> {
+        self.candidate.skipped.as_ref().map(|why| why.error().to_string())
+    }
+}
+
+fn json(name: &Name, conf: &RegistriesConf, plan: &Plan, places: &[Place<'_>]) -> Value {
+    let matched = plan
+        .matched
+        .as_ref()
+        .map(|matched| json!({ "prefix": matched.prefix, "file": display(&matched.file), "line": matched.line }));
+    let places = places.iter().map(|place| {
+        let certificates = place.certificates.as_ref().map(|certificates| {
+            json!({
+                "dir": certificates.dir.as_deref().map(display),
+                "authorities": certificates.authorities.len(),
+                "client_certificates": certificates.identities.iter().map(|own| display(&own.file)).collect::<Vec<_>>(),
+            })
+        });
+        json!({
+            "kind": place.kind(),
+            "name": place.candidate.endpoint.name.to_string(),
+            "url": place.url,
+            "insecure": place.candidate.endpoint.insecure,
+            "skipped": place.why_skipped(),
+            "certificates": certificates,
+            "credentials": place.credentials,
+        })
+    });
+    json!({
+        "name": name.to_string(),
+        "files": conf.files.iter().map(|file| display(file)).collect::<Vec<_>>(),
+        "unknown_keys": conf.unknown_keys,
+        "matched": matched,
+        "credential_helpers": conf.credential_helpers,
+        "places": places.collect::<Vec<_>>(),
+    })
+}
+
+fn text(name: &Name, conf: &RegistriesConf, plan: &Plan, places: &[Place<'_>]) -> String {
+    let files = conf.files.iter().map(|file| display(file)).collect();
+    let matched = plan.matched.as_ref().map_or("no [[registry]]".to_string(), |matched| {
+        format!(
+            "prefix {} in {}:{}",
+            holkas::error::printable(matched.prefix.as_bytes()),
+            display(&matched.file),
+            matched.line
+        )
+    });
+    let mut text = String::new();
+    text += &named("name", &[name.to_string()]);
+    text += &named("files read", &or_none(files));
+    text += &named("matched", &[matched]);
+    text += &named("unknown keys", &conf.unknown_keys);
+    text += &named("helpers", &conf.credential_helpers);
+    text.push('\n');
+    let mut order = 0;
+    let rows: Vec<_> = places
+        .iter()
+        .map(|place| {
+            let number = match place.candidate.skipped {
+                Some(_) => "-".to_string(),
+                None => {
+                    order += 1;
+                    order.to_string()
+                }
+            };
+            let tls = if place.candidate.endpoint.insecure { "insecure" } else { "verified" };
+            let certificates = place.certificates.as_ref().and_then(|certificates| certificates.dir.as_deref());
+            [
+                number,
+                place.kind().to_string(),
+                place.url.clone(),
+                tls.to_string(),
+                certificates.map_or("-".to_string(), display),
+                place.credentials.clone().unwrap_or_else(|| "-".to_string()),
+                place.why_skipped().unwrap_or_default(),
+            ]
+        })
+        .collect();
+    text += &table(["ORDER", "KIND", "URL", "TLS", "CERTIFICATES", "CREDENTIALS", "NOT ASKED BECAUSE"], &rows);
+    text
+}
+
+fn or_none(mut values: Vec<String>) -> Vec<String> {
+    if values.is_empty() {
+        values.push("none".to_string());
+    }
+    values
+}
+
+/// Returns lines with a name before the first.
+fn named(name: &str, values: &[String]) -> String {
+    let names = std::iter::once(name).chain(std::iter::repeat(""));
+    names.zip(values).map(|(name, value)| format!("{name:<14}{value}\n")).collect()
+}
