@@ -26,6 +26,7 @@ pub mod samples;
 
 pub mod tree;
 
+mod loopback;
 pub mod peers;
 pub mod registry;
 
