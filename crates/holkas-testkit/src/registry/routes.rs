@@ -233,13 +233,14 @@ fn blob(request: &Request, digest: &str, bytes: Bytes) -> Response {
 /// for what is to be answered with the whole, such as several parts.
 fn asked_part(range: &str, length: usize) -> Option<Option<(usize, usize)>> {
     let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
+    let end = length.checked_sub(1);
     let (first, last) = match (first, last) {
-        ("", count) => (length.saturating_sub(count.parse().ok()?), length.checked_sub(1)),
-        (first, "") => (first.parse().ok()?, length.checked_sub(1)),
-        (first, last) => (
-            first.parse().ok()?,
-            length.checked_sub(1).map(|end| last.parse().map_or(end, |last: usize| last.min(end))),
-        ),
+        ("", count) => (length.saturating_sub(count.parse().ok()?), end),
+        (first, "") => (first.parse().ok()?, end),
+        (first, last) => {
+            let last: usize = last.parse().ok()?;
+            (first.parse().ok()?, end.map(|end| end.min(last)))
+        }
     };
     Some(last.filter(|last| first <= *last).map(|last| (first, last)))
 }
