@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # The peers that the tests compare with, and what the tests, the build and this script call.
 PACKAGES=(
-    skopeo podman buildah umoci containers-storage runc
+    skopeo podman buildah umoci containers-storage runc docker-registry apache2-utils
     busybox-static attr libcap2-bin zstd e2fsprogs util-linux mount tar
     build-essential pkg-config ca-certificates python3-minimal shellcheck
 )
@@ -39,6 +39,11 @@ if [ "${#missing[@]}" -gt 0 ]; then
     export DEBIAN_FRONTEND=noninteractive
     apt-get update
     apt-get install --yes --no-install-recommends "${missing[@]}"
+    # Debian's package starts a registry on all interfaces, at each boot too; the tests start their own.
+    if [[ " ${missing[*]} " = *" docker-registry "* ]] && command -v service >/dev/null; then
+        service docker-registry stop || true
+        update-rc.d docker-registry disable
+    fi
 fi
 command -v cargo >/dev/null || die "no cargo: install Rust 1.89 or newer from https://rustup.rs"
 for tool in rustfmt cargo-clippy; do

@@ -26,8 +26,12 @@ pub mod samples;
 
 pub mod tree;
 
-mod loopback;
 pub mod peers;
+
+mod loopback;
+
+pub mod docker_registry;
+pub mod proxy;
 pub mod registry;
 
 pub mod corrupt;

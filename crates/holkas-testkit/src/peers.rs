@@ -1,5 +1,7 @@
 //! Real programs (skopeo, podman and others) run in a world of their own: no store, config or network of the host.
 
+mod registries;
+
 use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
 use std::fs;
