@@ -50,7 +50,7 @@ for tool in rustfmt cargo-clippy; do
     command -v "$tool" >/dev/null || rustup component add rustfmt clippy
 done
 rustc --version
-for peer in skopeo podman buildah umoci runc; do
+for peer in skopeo podman buildah umoci runc docker-registry; do
     printf '%s: %s\n' "$peer" "$("$peer" --version | head -n 1)"
 done
 

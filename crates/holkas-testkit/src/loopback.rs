@@ -152,16 +152,30 @@ fn accept(socket: &TcpListener, shared: &Arc<Shared>) {
         state.accepted += 1;
         state.open.insert(number, second);
         drop(state);
-        let shared = Arc::clone(shared);
+        let open = Open { shared: Arc::clone(shared), number };
         std::thread::spawn(move || {
-            let accepted = Accepted { stream, number, closing: Arc::clone(&shared.closing) };
-            if !shared.closing.is_closed() {
-                (shared.serve)(accepted);
-            }
-            // The clone holds the socket open, so the peer sees the end only now.
-            if let Some(stream) = shared.state().open.remove(&number) {
-                let _ = stream.shutdown(Shutdown::Both);
+            let closing = Arc::clone(&open.shared.closing);
+            if !closing.is_closed() {
+                (open.shared.serve)(Accepted { stream, number, closing });
             }
         });
+    }
+}
+
+/// A connection that is open until this is dropped, which is also when its thread panics.
+struct Open {
+    shared: Arc<Shared>,
+    number: usize,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        // A poisoned lock is of a panic that was told already; a second one here would end the process.
+        if let Ok(mut state) = self.shared.state.lock()
+            && let Some(stream) = state.open.remove(&self.number)
+        {
+            // The clone holds the socket open, so the peer sees the end only now. It may have gone first.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
     }
 }

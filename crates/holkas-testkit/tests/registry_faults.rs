@@ -91,6 +91,13 @@ fn bodies_are_wrong_short_or_slow() {
     let long = meet(Fault::header("Content-Length", "4"));
     assert_eq!((long.text(), long.header("Content-Length")), ("0123456789", Some("4")));
 
+    // A panic of the registry's own thread ends the connection, and nothing else.
+    registry.clear_faults();
+    registry.on(Matcher::get("*"), Fault::FlipByte(10));
+    let mut nothing = Vec::new();
+    send(registry.host(), &format!("GET {blob}"), b"").read_to_end(&mut nothing).unwrap();
+    assert!(nothing.is_empty());
+
     // The next request on the same matcher is honest again where the fault is for one.
     registry.clear_faults();
     registry.on(Matcher::get("*").nth(2), Fault::status(502));
@@ -374,6 +381,7 @@ fn tokens_are_fetched_expire_and_refresh() {
 
     let form = b"grant_type=refresh_token&refresh_token=rrr&scope=repository%3Aapp%3Apull%2Cpush&service=registry.test";
     let refreshed = token_of(ask_with(registry.host(), "POST /token", form));
+    assert_eq!(registry.requests("POST", "/token")[0].body, form);
     assert_eq!(push(&refreshed).status, 202);
     let wrong = b"grant_type=refresh_token&refresh_token=other&scope=repository:app:pull";
     assert_eq!(ask_with(registry.host(), "POST /token", wrong).status, 401);

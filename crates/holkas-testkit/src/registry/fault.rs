@@ -137,6 +137,11 @@ impl Matcher {
         Self { method: Some("PUT"), ..Self::any(pattern) }
     }
 
+    /// Returns what fits each `DELETE`.
+    pub fn delete(pattern: &str) -> Self {
+        Self { method: Some("DELETE"), ..Self::any(pattern) }
+    }
+
     /// Keeps to the nth of the requests that fit, counted from one.
     pub fn nth(self, number: usize) -> Self {
         assert!(number > 0, "the first request is number 1");

@@ -273,7 +273,7 @@ impl Connection {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             let length = usize::try_from(left).map_or(self.buffer.len(), |left| left.min(self.buffer.len()));
-            entry.received(length as u64);
+            entry.received(&self.buffer[..length]);
             take(&self.buffer[..length]);
             self.buffer.drain(..length);
             left -= length as u64;

@@ -4,6 +4,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::http::{Request, header};
 
+/// So much of a request's body is kept; blobs are in the registry itself.
+const LONGEST_BODY: usize = 4096;
+
 /// A request and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exchange {
@@ -17,6 +20,8 @@ pub struct Exchange {
     pub connection: usize,
     /// How many bytes of the request's body came, without the framing of chunks.
     pub received: u64,
+    /// The first 4096 bytes of that body, such as the form that a token service gets.
+    pub body: Vec<u8>,
     /// The status; `None` if the request was not answered (yet).
     pub status: Option<u16>,
     /// The headers of the response.
@@ -68,6 +73,7 @@ impl Log {
             headers: request.headers.clone(),
             connection,
             received: 0,
+            body: Vec::new(),
             status: None,
             response_headers: Vec::new(),
             sent: 0,
@@ -86,8 +92,11 @@ impl Log {
 }
 
 impl Entry {
-    pub(super) fn received(&self, bytes: u64) {
-        self.lock().received += bytes;
+    pub(super) fn received(&self, bytes: &[u8]) {
+        let mut exchange = self.lock();
+        exchange.received += bytes.len() as u64;
+        let kept = bytes.len().min(LONGEST_BODY - exchange.body.len());
+        exchange.body.extend_from_slice(&bytes[..kept]);
     }
 
     pub(super) fn sent(&self, bytes: u64) {
