@@ -6,6 +6,7 @@
 pub mod at;
 pub mod beneath;
 pub mod lock;
+pub mod named;
 pub mod share;
 pub mod staging;
 pub mod times;

@@ -1,5 +1,7 @@
 //! Every bound on memory and count, each with its reason.
 
+use std::time::Duration;
+
 use crate::error::{Error, Result};
 
 /// A bound on the bytes of one thing that is read whole into memory.
@@ -81,3 +83,11 @@ pub const DIR_VERSION: Limit = Limit { bytes: 4096, what: "version file" };
 pub const OCI_LAYOUT: Limit = Limit { bytes: 64 << 10, what: "oci-layout" };
 /// An archive that is compressed or comes through a pipe, unpacked: larger than any image that people carry about.
 pub const ARCHIVE_SPOOL: Limit = Limit { bytes: 1 << 40, what: "unpacked archive" };
+/// auth.json and docker's config.json: some KiB each entry at most (identity tokens), so room for a thousand registries.
+pub const AUTH_FILE: Limit = Limit { bytes: 4 * MIB, what: "auth file" };
+/// What a credential helper says: a user and a secret, whose longest kinds (tokens of clouds) have some KiB.
+pub const HELPER_OUTPUT: Limit = Limit { bytes: 256 << 10, what: "answer of the credential helper" };
+/// How long a credential helper may take: it asks a keyring or one service, while a registry waits.
+pub const HELPER_TIME: Duration = Duration::from_secs(10);
+/// A user's name or password as typed: far beyond any, and below what a pipe takes at once.
+pub const TYPED_SECRET: Limit = Limit { bytes: 32 << 10, what: "user name or password" };

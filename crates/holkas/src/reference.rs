@@ -4,7 +4,7 @@
 //! so that a path that was given as a value may hold any byte, `:` included.
 
 mod docker;
-mod name;
+pub(crate) mod name;
 mod storage;
 
 use std::ffi::OsStr;

@@ -178,7 +178,7 @@ pub(crate) fn is_host(text: &str) -> bool {
 }
 
 /// Returns whether one part of a path is `[a-z0-9]+` with `.`, `_`, `__` or any number of `-` between.
-fn is_component(part: &str) -> bool {
+pub(crate) fn is_component(part: &str) -> bool {
     let alphanumeric = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let bytes = part.as_bytes();
     if !bytes.first().is_some_and(alphanumeric) || !bytes.last().is_some_and(alphanumeric) {
