@@ -8,6 +8,8 @@ mod explain;
 mod inspect;
 mod is_manifest_list;
 mod lists;
+mod login;
+mod logout;
 mod man;
 mod manifest_digest;
 mod merge_manifest;
@@ -102,6 +104,8 @@ pub(crate) fn run(typed: Cli, cancel: &Cancel) -> Result<()> {
         Command::Inspect(arguments) => inspect::run(&arguments, &setting),
         Command::Delete(arguments) => delete::run(&arguments, &setting),
         Command::Explain(arguments) => explain::run(&arguments, &setting),
+        Command::Login(arguments) => login::run(&arguments, &setting),
+        Command::Logout(arguments) => logout::run(&arguments),
         Command::ManifestDigest(arguments) => manifest_digest::run(&arguments),
         Command::IsManifestList(arguments) => is_manifest_list::run(&arguments),
         Command::Lists(arguments) => lists::run(&arguments),

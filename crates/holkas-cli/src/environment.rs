@@ -8,6 +8,7 @@ use holkas::fs::{Dir, display, read_file};
 use holkas::limits::CONFIGURATION;
 use holkas::registry::certificates::CertificatePlaces;
 use holkas::registry::conf::ConfFile;
+use holkas::registry::auth::{AUTH_FILES, AuthFile, AuthFiles, AuthStore, Format, KeyStyle};
 
 /// A configuration file that was found: its path, for messages, and its bytes.
 #[derive(Debug)]
@@ -137,6 +138,82 @@ pub(crate) fn source_date_epoch() -> Result<Option<i64>> {
             printable(text.as_encoded_bytes())
         ))),
     }
+}
+
+/// Returns where credentials for a registry are looked for: in the named file alone, or where people keep them.
+///
+/// As in skopeo since 1.10: a file that was named, by `--authfile` or by `REGISTRY_AUTH_FILE`, need not exist,
+/// and no other is read.
+pub(crate) fn auth_files(named: Option<&Path>) -> AuthFiles {
+    let named = named.map(Path::to_path_buf).or_else(|| variable("REGISTRY_AUTH_FILE").map(PathBuf::from));
+    let files = match named {
+        Some(path) => vec![current(path)],
+        None => usual_auth_files(),
+    };
+    AuthFiles::new(files, credential_helpers(), programs())
+}
+
+/// Returns where `login` and `logout` look for credentials, and where they keep them.
+///
+/// `compat` is a config.json of docker. As in podman and skopeo, `DOCKER_CONFIG` names the one file for these two
+/// commands, while all others read it after auth.json.
+pub(crate) fn login_files(named: Option<&Path>, compat: Option<&Path>) -> Result<(AuthFiles, AuthStore)> {
+    let store = |file, style| AuthStore { file, style, helpers: credential_helpers(), programs: programs() };
+    let alone = |file: PathBuf, style| {
+        let files = AuthFiles::new(vec![current(file.clone())], credential_helpers(), programs());
+        Ok((files, store(file, style)))
+    };
+    if let Some(path) = compat {
+        return alone(path.to_path_buf(), KeyStyle::Docker);
+    }
+    let docker = || variable("DOCKER_CONFIG").map(|dir| Path::new(&dir).join("config.json"));
+    let named = named.map(Path::to_path_buf).or_else(|| variable("REGISTRY_AUTH_FILE").map(PathBuf::from));
+    if let Some(path) = named.or_else(docker) {
+        return alone(path, KeyStyle::Containers);
+    }
+    let runtime = runtime_dir();
+    if variable("XDG_RUNTIME_DIR").is_some() && !runtime.exists() {
+        let missing = format!("XDG_RUNTIME_DIR is `{}`, which does not exist", display(&runtime));
+        return Err(Error::new(ErrorKind::Io, missing).hint("make the directory, or unset XDG_RUNTIME_DIR"));
+    }
+    Ok((auth_files(None), store(runtime_auth_file(), KeyStyle::Containers)))
+}
+
+fn current(path: PathBuf) -> AuthFile {
+    AuthFile { path, format: Format::Current }
+}
+
+fn runtime_dir() -> PathBuf {
+    let of_user = || format!("/run/containers/{}", rustix::process::getuid().as_raw()).into();
+    variable("XDG_RUNTIME_DIR").map_or_else(of_user, PathBuf::from)
+}
+
+fn runtime_auth_file() -> PathBuf {
+    // Where there is no runtime directory, the directory is named after the user, and no `containers` is in it.
+    let inside = if variable("XDG_RUNTIME_DIR").is_some() { "containers/auth.json" } else { "auth.json" };
+    runtime_dir().join(inside)
+}
+
+fn usual_auth_files() -> Vec<AuthFile> {
+    let home = variable("HOME").map(PathBuf::from);
+    let below_home = |path: &str| home.as_ref().map(|home| home.join(path));
+    let config = variable("XDG_CONFIG_HOME").map(PathBuf::from).or_else(|| below_home(".config"));
+    let docker = variable("DOCKER_CONFIG").map(PathBuf::from).or_else(|| below_home(".docker"));
+    let mut files = vec![current(runtime_auth_file())];
+    files.extend(config.map(|dir| current(dir.join("containers/auth.json"))));
+    files.extend(docker.map(|dir| current(dir.join("config.json"))));
+    files.extend(below_home(".dockercfg").map(|path| AuthFile { path, format: Format::Legacy }));
+    files
+}
+
+/// Returns `credential-helpers` as registries.conf has it by default.
+fn credential_helpers() -> Vec<String> {
+    vec![AUTH_FILES.to_owned()]
+}
+
+/// Returns the directories that programs are in.
+fn programs() -> Vec<PathBuf> {
+    variable("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
 }
 
 /// Returns the number of cores that the run may use.

@@ -7,6 +7,7 @@ mod output;
 mod progress;
 mod report;
 mod table;
+mod terminal;
 
 use std::process::ExitCode;
 
