@@ -5,6 +5,7 @@
 
 pub mod at;
 pub mod beneath;
+pub mod continued;
 pub mod lock;
 pub mod named;
 pub mod share;
@@ -257,6 +258,15 @@ impl Dir {
         }
     }
 
+    /// Returns whether the name directly below is this very file or directory, and not a symlink to it.
+    pub fn names(&self, name: impl AsRef<[u8]>, file: impl AsFd) -> bool {
+        let by_name = rustix::fs::statat(&self.fd, path_of(name.as_ref()), AtFlags::SYMLINK_NOFOLLOW);
+        match (by_name, rustix::fs::fstat(file)) {
+            (Ok(a), Ok(b)) => (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino),
+            _ => false,
+        }
+    }
+
     /// Returns where a symlink directly below leads; `None` if there is none of this name.
     pub fn read_link(&self, name: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>> {
         let name = name.as_ref();
@@ -281,7 +291,7 @@ impl Dir {
         loop {
             let n = COUNT.fetch_add(1, Ordering::Relaxed);
             let name = format!("{UNVERIFIED}{}-{n}", std::process::id());
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
             match rustix::fs::openat(&self.fd, name.as_str(), flags, Mode::from_raw_mode(0o600)) {
                 Ok(fd) => {
                     rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode))

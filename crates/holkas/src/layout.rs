@@ -10,6 +10,7 @@ pub(crate) mod blob;
 mod delete;
 pub(crate) mod destination;
 pub(crate) mod index;
+pub(crate) mod partials;
 pub(crate) mod place;
 
 use std::fmt;

@@ -1,6 +1,7 @@
 //! Writing a `dir:`: the whole directory is made beside its place, and takes it in one step.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -15,10 +16,11 @@ use crate::image::{
     UntrustedSignature,
 };
 use crate::layout::blob;
+use crate::layout::partials::Partials;
 use crate::layout::place::Place;
 use crate::limits::DIR_VERSION;
 use crate::oci::{Digest, Index};
-use crate::verify::VerifiedBytes;
+use crate::verify::{PartialBlob, VerifiedBytes};
 
 /// A `dir:` to write to.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub struct DirDestination {
     target: Target,
     /// Below `staging`: the directory that will be the image.
     image: Dir,
+    /// Layers that an interrupted run leaves to the next.
+    partials: Partials,
     staging: Staging,
     state: Mutex<State>,
 }
@@ -67,10 +71,10 @@ impl DirDestination {
     pub fn create(path: &Path) -> Result<Self> {
         let frame = || format!("preparing dir:{}", display(path));
         let mut mode = 0o755;
-        let (target, staging) = match Dir::open_if_exists(path).context(frame)? {
+        let (target, (staging, partials)) = match Dir::open_if_exists(path).context(frame)? {
             None => {
                 let place = Place::find(path)?;
-                let staging = Staging::create(&place.parent).context(frame)?;
+                let staging = Staging::create_taking_partials(&place.parent).context(frame)?;
                 (Target::Beside(place), staging)
             }
             Some(dir) => {
@@ -79,14 +83,15 @@ impl DirDestination {
                 match replaceable(path, &dir).context(frame)? {
                     Some((place, staging)) => (Target::Beside(place), staging),
                     None => {
-                        let staging = Staging::create(&dir).context(frame)?;
+                        let staging = Staging::create_taking_partials(&dir).context(frame)?;
                         (Target::Within(dir), staging)
                     }
                 }
             }
         };
         let image = staging.dir().make(IMAGE, mode).context(frame)?;
-        Ok(Self { path: path.to_path_buf(), target, image, staging, state: Mutex::default() })
+        let partials = Partials::new(partials);
+        Ok(Self { path: path.to_path_buf(), target, image, partials, staging, state: Mutex::default() })
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -108,6 +113,7 @@ impl DirDestination {
                 return Err(Error::refused(format!("a dir: holds one image, or one list of images; not {n} images")));
             }
         };
+        self.partials.place(|digest| Ok((self.image.reopen()?, blob_name(digest))))?;
         blob::put_document(&self.image, "manifest.json", top)?;
         put_signatures(&self.image, "", signatures)?;
         for (digest, instance) in state.images.iter().filter(|_| state.index.is_some()) {
@@ -129,8 +135,8 @@ impl DirDestination {
 }
 
 /// Returns the place of a directory with an image, and a staging directory beside it, if it can be replaced.
-fn replaceable(path: &Path, dir: &Dir) -> Result<Option<(Place, Staging)>> {
-    if dir.entries()?.is_empty() {
+fn replaceable(path: &Path, dir: &Dir) -> Result<Option<(Place, (Staging, Dir))>> {
+    if is_empty(&dir.entries()?) {
         return Ok(None);
     }
     let real = std::fs::canonicalize(path)?;
@@ -140,18 +146,22 @@ fn replaceable(path: &Path, dir: &Dir) -> Result<Option<(Place, Staging)>> {
         Some(_) | None => return Ok(None),
     }
     let place = Place::find(&real)?;
-    match Staging::create(&place.parent) {
+    match Staging::create_taking_partials(&place.parent) {
         Ok(staging) => Ok(Some((place, staging))),
         Err(error) if error.kind() == ErrorKind::Forbidden => Ok(None),
         Err(error) => Err(error),
     }
 }
 
+/// Returns whether there is nothing but what a killed run left.
+fn is_empty(entries: &[OsString]) -> bool {
+    entries.iter().all(|name| name.as_bytes().starts_with(crate::fs::UNVERIFIED.as_bytes()))
+}
+
 /// Refuses a directory with files that are no image: they are somebody's, and replacing would destroy them.
 fn refuse_foreign(dir: &Dir) -> Result<()> {
     let entries = dir.entries()?;
-    // What a killed run left is no reason to refuse the next one.
-    if entries.iter().all(|name| name.as_bytes().starts_with(crate::fs::UNVERIFIED.as_bytes())) {
+    if is_empty(&entries) {
         return Ok(());
     }
     match dir.read("version", DIR_VERSION) {
@@ -206,6 +216,7 @@ impl ImageDestination for DirDestination {
 
     fn publish(self: Box<Self>) -> Result<()> {
         let frame = || format!("publishing dir:{}", display(&self.path));
+        self.staging.leave_partials(false);
         self.finish().context(frame)?;
         let work = self.staging.dir();
         match &self.target {
@@ -254,10 +265,18 @@ impl ImageWriter for DirWriter<'_> {
         Ok(here.then(|| Stored::trusted_from_destinations_own_record(layer)))
     }
 
+    fn partial(&self, layer: &Layer) -> Result<Option<PartialBlob>> {
+        self.destination.partials.claim(layer, &self.destination.staging)
+    }
+
     fn put_layer(&self, layer: &Layer, body: LayerReader) -> Result<Stored> {
         let digest = layer.descriptor.digest;
-        let stored = blob::put_layer(&self.destination.image, &blob_name(&digest), layer, body)
-            .context(|| format!("writing layer {digest} to {}", self.destination.name()))?;
+        let DirDestination { partials, staging, image, .. } = self.destination;
+        let stored = match partials.is_claimed_for(layer) {
+            true => partials.put_layer(layer, body, staging),
+            false => blob::put_layer(image, &blob_name(&digest), layer, body),
+        };
+        let stored = stored.context(|| format!("writing layer {digest} to {}", self.destination.name()))?;
         self.destination.state().blobs.insert(digest);
         Ok(stored)
     }

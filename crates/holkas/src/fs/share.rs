@@ -1,9 +1,8 @@
 //! A file in two directories without its bytes being written twice, where the file system can do that.
 
-use std::fs::File;
 use std::io;
 
-use rustix::fs::{AtFlags, FileType};
+use rustix::fs::AtFlags;
 
 use super::{Dir, display, path_of};
 use crate::error::{Context, Error, Result};
@@ -19,8 +18,7 @@ pub fn share(from: &Dir, name: &[u8], to: &Dir, new: &[u8]) -> Result<()> {
         return staged.finish(new);
     }
     drop(staged);
-    if is_same_file(from, name, &source)
-        && rustix::fs::linkat(from, path_of(name), to, path_of(new), AtFlags::empty()).is_ok()
+    if from.names(name, &source) && rustix::fs::linkat(from, path_of(name), to, path_of(new), AtFlags::empty()).is_ok()
     {
         return Ok(());
     }
@@ -29,13 +27,24 @@ pub fn share(from: &Dir, name: &[u8], to: &Dir, new: &[u8]) -> Result<()> {
     staged.finish(new)
 }
 
-/// Returns whether the name is the opened file itself and not a symlink to it.
-fn is_same_file(dir: &Dir, name: &[u8], file: &File) -> bool {
-    let by_name = rustix::fs::statat(dir, path_of(name), AtFlags::SYMLINK_NOFOLLOW);
-    match (by_name, rustix::fs::fstat(file)) {
-        (Ok(a), Ok(b)) => {
-            FileType::from_raw_mode(a.st_mode) == FileType::RegularFile && (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
-        }
-        _ => false,
-    }
+/// Returns whether other machines may see the file system that a directory is on: their locks may be unknown to us.
+pub fn is_by_many_machines(dir: &Dir) -> Result<bool> {
+    // NFS, SMB (three), Ceph, 9P, FUSE, AFS, Lustre, GFS2, OCFS2: the numbers of Linux' <linux/magic.h> and statfs(2).
+    const MANY: [u64; 11] = [
+        0x6969,
+        0x517b,
+        0xfe53_4d42,
+        0xff53_4d42,
+        0x00c3_6400,
+        0x0102_1997,
+        0x6573_5546,
+        0x5346_414f,
+        0x0bd0_0bd0,
+        0x0116_1970,
+        0x7461_636f,
+    ];
+    let found =
+        rustix::fs::fstatfs(dir).context(|| format!("looking at the file system of `{}`", display(dir.path())))?;
+    #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast, reason = "a number without a sign, kept with one")]
+    Ok(MANY.contains(&(found.f_type as u64 & 0xffff_ffff)))
 }

@@ -1,8 +1,12 @@
 //! A directory under an `.unverified-*` name that its writer holds locked: what a dead writer left is swept by the next.
+//!
+//! But for its partials, if the next can go on with them: beginnings of blobs, each named by its digest.
 
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -13,6 +17,8 @@ use crate::error::{Context, ErrorKind, Result};
 
 /// The file inside a staging directory that its owner holds locked.
 const LOCK: &str = "lock";
+/// The directory inside a staging directory for beginnings of blobs.
+const PARTIALS: &str = "partials";
 
 /// A directory for work in progress. Dropped, it is removed with all that is left in it.
 #[derive(Debug)]
@@ -20,6 +26,7 @@ pub struct Staging {
     parent: Dir,
     name: String,
     dir: Dir,
+    leaves_partials: AtomicBool,
     _lock: Lock,
 }
 
@@ -27,6 +34,18 @@ impl Staging {
     /// Makes a staging directory in `parent`, from which it sweeps what dead writers left.
     pub fn create(parent: &Dir) -> Result<Self> {
         sweep(parent)?;
+        Self::make(parent)
+    }
+
+    /// As [`Staging::create`], but takes over the partials that dead writers of ours left in `parent`.
+    pub fn create_taking_partials(parent: &Dir) -> Result<(Self, Dir)> {
+        let staging = Self::make(parent)?;
+        let partials = staging.dir.make(PARTIALS, 0o700)?;
+        sweep_after(parent, |dead| take_partials(dead, &partials))?;
+        Ok((staging, partials))
+    }
+
+    fn make(parent: &Dir) -> Result<Self> {
         for n in 0_u64.. {
             let name = format!("{UNVERIFIED}{}-{n}", std::process::id());
             if parent.exists(&name)? {
@@ -41,7 +60,13 @@ impl Staging {
             let Some(file) = lock_file(&dir)? else { continue };
             let lock = Lock::wait(file, Kind::Exclusive)?;
             if rustix::fs::fstat(lock.file()).context(|| "looking at a lock")?.st_nlink > 0 {
-                return Ok(Self { parent: parent.reopen()?, name, dir, _lock: lock });
+                return Ok(Self {
+                    parent: parent.reopen()?,
+                    name,
+                    dir,
+                    leaves_partials: AtomicBool::new(false),
+                    _lock: lock,
+                });
             }
         }
         unreachable!("a process does not make 2^64 directories")
@@ -52,6 +77,22 @@ impl Staging {
         &self.dir
     }
 
+    /// Says whether partials stay when this is dropped, for the next writer.
+    pub fn leave_partials(&self, leave: bool) {
+        self.leaves_partials.store(leave, Ordering::Relaxed);
+    }
+
+    /// Removes all but the partials; returns whether there are any.
+    fn strip(&self) -> Result<bool> {
+        if self.dir.sub(PARTIALS)?.entries()?.is_empty() {
+            return Ok(false);
+        }
+        for name in self.dir.entries()?.iter().filter(|name| *name != PARTIALS && *name != LOCK) {
+            self.dir.remove_all(name.as_bytes())?;
+        }
+        Ok(true)
+    }
+
     /// Returns the directory that it is in: a rename between the two never crosses a mount.
     pub fn parent(&self) -> &Dir {
         &self.parent
@@ -60,6 +101,9 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
+        if self.leaves_partials.load(Ordering::Relaxed) && matches!(self.strip(), Ok(true)) {
+            return;
+        }
         // An error here leaves an `.unverified-*` directory, which the next writer sweeps.
         let _swept_later = self.parent.remove_all(&self.name);
     }
@@ -79,6 +123,36 @@ fn lock_file(dir: &Dir) -> Result<Option<File>> {
 ///
 /// What belongs to somebody else, in a directory that many share, is left alone.
 pub fn sweep(parent: &Dir) -> Result<bool> {
+    sweep_after(parent, |_| Ok(()))
+}
+
+/// Moves the partials of a dead writer to where we go on with them.
+///
+/// Nobody else may have a hand in a file that becomes ours: all must be of our own user, and have one name.
+fn take_partials(dead: &Dir, to: &Dir) -> Result<()> {
+    let user = rustix::process::geteuid().as_raw();
+    let is_ours = |dir: &Dir| -> Result<bool> { Ok(rustix::fs::fstat(dir)?.st_uid == user) };
+    let Some(from) = dead.sub_if_exists(PARTIALS)?.filter(|from| dead.names(PARTIALS, from)) else { return Ok(()) };
+    if !is_ours(dead)? || !is_ours(&from)? {
+        return Ok(());
+    }
+    for name in from.entries()? {
+        let name = name.as_bytes();
+        // What is no regular file, or cannot be opened, is no beginning of a blob.
+        let Ok(Some(file)) = from.open_file_itself(name) else { continue };
+        let found = file.metadata()?;
+        let longer = match to.open_file_itself(name)? {
+            Some(there) => found.len() > there.metadata()?.len(),
+            None => true,
+        };
+        if found.uid() == user && found.nlink() == 1 && longer {
+            from.rename(name, to, name)?;
+        }
+    }
+    Ok(())
+}
+
+fn sweep_after(parent: &Dir, before: impl Fn(&Dir) -> Result<()>) -> Result<bool> {
     let mut swept = false;
     for name in parent.entries()? {
         if !name.as_bytes().starts_with(UNVERIFIED.as_bytes()) {
@@ -100,6 +174,7 @@ pub fn sweep(parent: &Dir) -> Result<bool> {
         };
         match Lock::attempt(file, Kind::Exclusive) {
             Ok(_dead) => {
+                before(&dir)?;
                 parent.remove_all(name.as_bytes())?;
                 swept = true;
             }

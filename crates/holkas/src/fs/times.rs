@@ -1,6 +1,8 @@
 //! Modification and access times, set to whole seconds: what we make ourselves bears no time of the clock on the wall.
 
-use rustix::fs::{AtFlags, Timespec, Timestamps};
+use std::fs::File;
+
+use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 
 use super::{Dir, display, path_of};
 use crate::error::{Context, Result};
@@ -20,4 +22,11 @@ pub fn set(dir: &Dir, name: impl AsRef<[u8]>, seconds: i64) -> Result<()> {
 /// Sets the times of a directory itself. `seconds` since 1970.
 pub fn set_own(dir: &Dir, seconds: i64) -> Result<()> {
     rustix::fs::futimens(dir, &both(seconds)).context(|| format!("setting times of `{}`", display(dir.path())))
+}
+
+/// Sets the modification time of an open file to now, by the kernel's clock.
+pub fn touch(file: &File) -> Result<()> {
+    let special = |tv_nsec| Timespec { tv_sec: 0, tv_nsec };
+    let times = Timestamps { last_access: special(UTIME_OMIT), last_modification: special(UTIME_NOW) };
+    rustix::fs::futimens(file, &times).context(|| "touching a file")
 }

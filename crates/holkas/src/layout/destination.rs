@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 
 use super::index::{LayoutIndex, OCI_LAYOUT_FILE};
+use super::partials::Partials;
 use super::place::Place;
 use super::{blob, blob_path, check_version, name_of, shared_blob_path};
 use crate::error::{Context, Error, Result};
@@ -18,7 +19,7 @@ use crate::image::{
 use crate::limits::{LAYOUT_INDEX, OCI_LAYOUT};
 use crate::oci::{Algorithm, Descriptor, Digest, Index};
 use crate::reference::{LayoutReference, LayoutSelect};
-use crate::verify::{UntrustedBlob, VerifiedBytes};
+use crate::verify::{PartialBlob, UntrustedBlob, VerifiedBytes};
 
 /// An image of an OCI layout, to write.
 #[derive(Debug)]
@@ -29,7 +30,9 @@ pub struct LayoutDestination {
     shared: Option<Dir>,
     /// Where blobs are written, on the file system where they will be.
     staged: Dir,
-    _staging: Staging,
+    /// Layers that an interrupted run leaves to the next.
+    partials: Partials,
+    staging: Staging,
     state: Mutex<State>,
 }
 
@@ -75,23 +78,23 @@ impl LayoutDestination {
             check_version(dir.read("oci-layout", OCI_LAYOUT)?)?;
             read_index(dir)?;
         }
-        let target = match existing {
-            Some(dir) => Target::Existing(dir),
-            None => {
-                let place = Place::find(&reference.path)?;
+        let place = if existing.is_none() { Some(Place::find(&reference.path)?) } else { None };
+        // Blobs are renamed, so they are staged on the file system where they will be.
+        let on = shared.as_ref().or(existing.as_ref()).or(place.as_ref().map(|place| &place.parent));
+        let on = on.expect("the layout is there, or its place was found");
+        let (staging, partials) = Staging::create_taking_partials(on)?;
+        let target = match (existing, place) {
+            (Some(dir), _) => Target::Existing(dir),
+            (None, Some(place)) => {
                 let layout = Staging::create(&place.parent)?;
                 layout.dir().make(LAYOUT, 0o755)?.make(BLOBS, 0o755)?;
                 Target::New { place, layout }
             }
-        };
-        // Blobs are renamed, so they are staged on the file system where they will be.
-        let staging = match (&shared, &target) {
-            (Some(shared), _) => Staging::create(shared)?,
-            (None, Target::Existing(dir)) => Staging::create(dir)?,
-            (None, Target::New { place, .. }) => Staging::create(&place.parent)?,
+            (None, None) => unreachable!("the place was looked for"),
         };
         let staged = staging.dir().make(BLOBS, 0o755)?;
-        Ok(Self { reference: reference.clone(), target, shared, staged, _staging: staging, state: Mutex::default() })
+        let (reference, partials) = (reference.clone(), Partials::new(partials));
+        Ok(Self { reference, target, shared, staged, partials, staging, state: Mutex::default() })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -134,6 +137,8 @@ impl LayoutDestination {
 
     fn place(&self) -> Result<()> {
         let top = self.top()?;
+        self.staging.leave_partials(false);
+        self.partials.place(|digest| Ok((self.staged_for(digest)?, digest.hex())))?;
         let nested = std::mem::take(&mut self.state().nested);
         for index in nested.values().filter(|index| *index.digest() != top.digest && self.state().index.is_some()) {
             self.put_document(index)?;
@@ -275,11 +280,22 @@ impl ImageWriter for LayoutWriter<'_> {
         }
     }
 
+    fn partial(&self, layer: &Layer) -> Result<Option<PartialBlob>> {
+        self.destination.partials.claim(layer, &self.destination.staging)
+    }
+
     fn put_layer(&self, layer: &Layer, body: LayerReader) -> Result<Stored> {
         let digest = layer.descriptor.digest;
         let frame = || format!("writing layer {digest} to {}", self.destination.name());
-        let dir = self.destination.staged_for(&digest).context(frame)?;
-        let stored = blob::put_layer(&dir, &digest.hex(), layer, body).context(frame)?;
+        let LayoutDestination { partials, staging, .. } = self.destination;
+        let stored = match partials.is_claimed_for(layer) {
+            true => partials.put_layer(layer, body, staging),
+            false => {
+                let dir = self.destination.staged_for(&digest).context(frame)?;
+                blob::put_layer(&dir, &digest.hex(), layer, body)
+            }
+        };
+        let stored = stored.context(frame)?;
         self.destination.state().written.insert(digest);
         Ok(stored)
     }
