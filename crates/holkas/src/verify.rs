@@ -41,7 +41,7 @@ impl UntrustedBlob {
         BlobReader {
             reader: self.reader,
             hasher: expected.digest.algorithm().hasher(),
-            expected: expected.clone(),
+            expected: Box::new(expected.clone()),
             read: 0,
             proven: false,
             too_long: false,
@@ -205,7 +205,7 @@ fn mismatch(expected: &Digest, found: &Digest, bytes: u64) -> Error {
 pub struct BlobReader {
     reader: Box<dyn Read + Send>,
     hasher: Hasher,
-    expected: Descriptor,
+    expected: Box<Descriptor>,
     read: u64,
     proven: bool,
     /// Too many bytes came. Said again if anybody reads on: what follows could look right.
@@ -241,7 +241,7 @@ impl BlobReader {
         while !self.proven {
             self.read(&mut rest).map_err(Error::from)?;
         }
-        Ok(Verified { descriptor: self.expected })
+        Ok(Verified { descriptor: *self.expected })
     }
 
     /// Called once all expected bytes were read: one byte more is one too many, and the digest decides.
@@ -263,7 +263,7 @@ impl BlobReader {
             return Err(mismatch(&self.expected.digest, &found, self.read));
         }
         self.proven = true;
-        self.keeping.prove(&Verified { descriptor: self.expected.clone() });
+        self.keeping.prove(&Verified { descriptor: (*self.expected).clone() });
         Ok(())
     }
 }
