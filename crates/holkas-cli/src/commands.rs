@@ -1,5 +1,6 @@
 //! The commands: typed arguments, one call into the library, printed results. One file each.
 
+mod cache;
 mod completion;
 mod copy;
 mod delete;
@@ -106,6 +107,7 @@ pub(crate) fn run(typed: Cli, cancel: &Cancel) -> Result<()> {
         Command::Explain(arguments) => explain::run(&arguments, &setting),
         Command::Login(arguments) => login::run(&arguments, &setting),
         Command::Logout(arguments) => logout::run(&arguments),
+        Command::Cache(arguments) => cache::run(&arguments, &setting),
         Command::ManifestDigest(arguments) => manifest_digest::run(&arguments),
         Command::IsManifestList(arguments) => is_manifest_list::run(&arguments),
         Command::Lists(arguments) => lists::run(&arguments),

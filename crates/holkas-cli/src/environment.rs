@@ -216,6 +216,26 @@ fn programs() -> Vec<PathBuf> {
     variable("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
 }
 
+/// Returns where the blob cache is: the directory that was named, or the user's, or for root without a home the system's.
+pub(crate) fn cache_dir(named: Option<&Path>) -> Result<PathBuf> {
+    const SYSTEM: &str = "/var/cache/holkas";
+    if let Some(path) = named {
+        return Ok(path.to_path_buf());
+    }
+    // The XDG specification has paths that are not absolute ignored.
+    let absolute = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    if let Some(caches) = absolute("XDG_CACHE_HOME") {
+        return Ok(caches.join("holkas"));
+    }
+    match absolute("HOME") {
+        Some(home) => Ok(home.join(".cache/holkas")),
+        None if rustix::process::geteuid().is_root() => Ok(SYSTEM.into()),
+        None => Err(Error::new(ErrorKind::Io, "neither XDG_CACHE_HOME nor HOME is set")
+            .context("looking for the blob cache")
+            .hint("name a directory with --cache")),
+    }
+}
+
 /// Returns the number of cores that the run may use.
 pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)

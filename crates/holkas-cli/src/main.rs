@@ -5,6 +5,7 @@ mod commands;
 mod environment;
 mod output;
 mod progress;
+mod quantities;
 mod report;
 mod table;
 mod terminal;
