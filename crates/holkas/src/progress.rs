@@ -1,7 +1,9 @@
 //! The library's only voice: what a run tells while it works, and how it is told to stop.
 
-use std::sync::Arc;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 
@@ -40,19 +42,69 @@ impl Monitor for Silent {
     fn event(&self, _: Event<'_>) {}
 }
 
-/// A flag that stops a run: set by Ctrl-C or by a sibling's first error, checked wherever bytes are read.
-#[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+/// A flag that stops a run: set by Ctrl-C, checked wherever bytes are read, and told to those who wait elsewhere.
+#[derive(Clone, Default)]
+pub struct Cancel(Arc<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    set: AtomicBool,
+    /// What ends waits that no flag can end: of sockets, for example.
+    ends: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
+    asleep: Condvar,
+}
 
 impl Cancel {
     /// Asks everything that holds this flag to stop.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        let mut ends = self.0.lock();
+        self.0.set.store(true, Ordering::Relaxed);
+        self.0.asleep.notify_all();
+        for end in ends.drain(..) {
+            end();
+        }
     }
 
     /// Returns an error of kind `Cancelled` once [`Cancel::cancel`] was called.
     pub fn check(&self) -> Result<()> {
-        if self.0.load(Ordering::Relaxed) { Err(Error::cancelled()) } else { Ok(()) }
+        if self.0.set.load(Ordering::Relaxed) { Err(Error::cancelled()) } else { Ok(()) }
+    }
+
+    /// Has `end` called once when the run is cancelled; at once if it was.
+    pub fn when_cancelled(&self, end: impl FnOnce() + Send + 'static) {
+        let mut ends = self.0.lock();
+        if self.0.set.load(Ordering::Relaxed) {
+            end();
+        } else {
+            ends.push(Box::new(end));
+        }
+    }
+
+    /// Sleeps, but no longer than until the run is cancelled, which is an error of kind `Cancelled`.
+    pub fn sleep(&self, duration: Duration) -> Result<()> {
+        let until = Instant::now() + duration;
+        let mut ends = self.0.lock();
+        loop {
+            self.check()?;
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            ends = self.0.asleep.wait_timeout(ends, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Waiting {
+    /// What ends a wait may panic and leave the rest in order.
+    fn lock(&self) -> MutexGuard<'_, Vec<Box<dyn FnOnce() + Send>>> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Cancel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cancel({})", self.0.set.load(Ordering::Relaxed))
     }
 }
 
@@ -69,5 +121,28 @@ impl Counter {
     /// Returns the number of bytes so far.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cancelled_run_wakes_who_sleeps_and_ends_what_waits() {
+        let cancel = Cancel::default();
+        let ended = Counter::default();
+        let count = ended.clone();
+        cancel.when_cancelled(move || count.add(1));
+        assert!(cancel.sleep(Duration::ZERO).is_ok());
+        std::thread::scope(|scope| {
+            let sleeper = scope.spawn(|| cancel.sleep(Duration::from_secs(3600)));
+            cancel.cancel();
+            assert!(sleeper.join().expect("it does not panic").is_err());
+        });
+        let count = ended.clone();
+        cancel.when_cancelled(move || count.add(1));
+        cancel.cancel();
+        assert_eq!(ended.get(), 2);
     }
 }
