@@ -14,6 +14,7 @@ mod destination;
 mod legacy;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -133,6 +134,13 @@ fn descriptor(media_type: &'static str, digest: &Digest, size: u64) -> Synthesis
 
 fn missing(what: &str, name: &str) -> Error {
     Error::not_found(format!("the archive has no {what} `{}`", printable(name.as_bytes())))
+}
+
+/// Returns the tags of all images of the archive at `path`, in its order, as they are written there.
+pub fn tags(path: &Path) -> Result<Vec<String>> {
+    let frame = || format!("listing the tags of docker-archive:{}", display(path));
+    let items = input::open(path).and_then(Entries::read).and_then(|entries| read_manifest(&entries)).context(frame)?;
+    Ok(items.into_iter().flat_map(|item| item.repo_tags.unwrap_or_default()).collect())
 }
 
 fn read_manifest(entries: &Entries) -> Result<Vec<Item>> {

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::oci::media_type::Meaning;
 use crate::oci::{Descriptor, DiffId, Digest, Document, ImageConfig, Index, Manifest};
 use crate::progress::Counter;
+use crate::reference::Name;
 use crate::verify::{BlobReader, DiffReader, PartialBlob, UntrustedBlob, Verified, VerifiedBytes, VerifiedDiff};
 
 /// One image on its way: everything about it that is known before its first layer is opened.
@@ -23,6 +24,8 @@ pub struct Image {
     pub indexes: Vec<Index>,
     /// Signatures of the manifest.
     pub signatures: Vec<UntrustedSignature>,
+    /// The repository of a registry that has the blobs, if they come from one: another there can take them over.
+    pub repository: Option<Name>,
 }
 
 /// One layer of an image.
@@ -138,6 +141,11 @@ pub trait ImageSource: Send + Sync {
     /// Returns the indexes that the source keeps beside this image without their being what was asked for.
     fn indexes(&self, _manifest: &Digest) -> Result<Vec<VerifiedBytes>> {
         Ok(Vec::new())
+    }
+
+    /// Returns the repository of a registry that the images are read from.
+    fn repository(&self) -> Option<&Name> {
+        None
     }
 
     /// Returns whether the manifest is what a publisher made.
@@ -342,7 +350,8 @@ impl Image {
             }
         }
         let signatures = source.signatures(manifest.digest())?;
-        Ok(Self { manifest, config_bytes, config, layers, indexes, signatures })
+        let repository = source.repository().cloned();
+        Ok(Self { manifest, config_bytes, config, layers, indexes, signatures, repository })
     }
 
     /// Returns whether any layer is of a kind that no room can unpack, such as an encrypted one.

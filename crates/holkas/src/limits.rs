@@ -91,3 +91,13 @@ pub const HELPER_OUTPUT: Limit = Limit { bytes: 256 << 10, what: "answer of the 
 pub const HELPER_TIME: Duration = Duration::from_secs(10);
 /// A user's name or password as typed: far beyond any, and below what a pipe takes at once.
 pub const TYPED_SECRET: Limit = Limit { bytes: 32 << 10, what: "user name or password" };
+/// What a registry or a token service answers beside content: as containers/image.
+pub const ERROR_BODY: Limit = Limit { bytes: MIB, what: "error message of the server" };
+/// The answer of a token service: as containers/image.
+pub const TOKEN: Limit = Limit { bytes: MIB, what: "token" };
+/// One page of tags or referrers.
+pub const PAGE: Limit = Limit { bytes: 16 * MIB, what: "page of a list" };
+/// Pages of one list: at the usual hundred entries a page more than any repository has.
+pub const PAGES: usize = 100_000;
+/// Entries of one list, which is kept in memory whole.
+pub const LISTED: usize = 1_000_000;

@@ -11,6 +11,7 @@ use crate::image::{ImageDestination, ImageSource};
 use crate::layout::{LayoutDestination, LayoutSource};
 use crate::oci::Platform;
 use crate::reference::{ImageReference, Name, StorageReference};
+use crate::registry::{Client, RegistryDestination, RegistrySource};
 use crate::storage::destination::StorageDestination;
 use crate::storage::location::{Location, StorageConf};
 use crate::storage::source::StorageSource;
@@ -26,6 +27,8 @@ pub struct Rooms {
     pub shared_blob_dir: Option<PathBuf>,
     /// More names for the image in a `docker-archive:` destination.
     pub additional_tags: Vec<Name>,
+    /// How registries are spoken to; without it none is.
+    pub registries: Option<Client>,
     /// The time, in seconds since 1970, for what no image gives a time in a store.
     pub clock: i64,
 }
@@ -37,6 +40,7 @@ impl Default for Rooms {
             platform: Platform::host(),
             shared_blob_dir: None,
             additional_tags: Vec::new(),
+            registries: None,
             clock: 0,
         }
     }
@@ -56,7 +60,7 @@ pub fn open_source(reference: &ImageReference, rooms: &Rooms) -> Result<Box<dyn 
             let image = storage.image.as_ref().ok_or_else(|| names_no_image(storage))?;
             Box::new(StorageSource::open(&location, image, &rooms.platform)?)
         }
-        ImageReference::Docker(_) => return Err(no_registries().context(format!("opening {reference}"))),
+        ImageReference::Docker(docker) => Box::new(RegistrySource::open(registries(reference, rooms)?, docker)?),
     })
 }
 
@@ -73,9 +77,7 @@ pub fn open_destination(reference: &ImageReference, rooms: &Rooms) -> Result<Box
         ImageReference::Storage(storage) => {
             storage_destination(storage, rooms).context(|| format!("opening {reference} to write to it"))?
         }
-        ImageReference::Docker(_) => {
-            return Err(no_registries().context(format!("opening {reference} to write to it")));
-        }
+        ImageReference::Docker(docker) => Box::new(RegistryDestination::create(registries(reference, rooms)?, docker)?),
     })
 }
 
@@ -98,7 +100,7 @@ fn names_no_image(storage: &StorageReference) -> Error {
     Error::invalid(format!("`containers-storage:{storage}` names a store, but no image in it"))
 }
 
-fn no_registries() -> Error {
-    Error::unsupported("registries are not read or written in this version")
-        .hint("fetch the image with another tool, into an OCI layout or an archive, and name that")
+fn registries<'a>(reference: &ImageReference, rooms: &'a Rooms) -> Result<&'a Client> {
+    let none = || Error::unsupported("nothing is known of registries here").context(format!("opening {reference}"));
+    rooms.registries.as_ref().ok_or_else(none)
 }

@@ -1,13 +1,47 @@
 //! The `docker://` room: registries, by the OCI distribution protocol and Docker's.
 //!
-//! | file | what it owns |
-//! |---|---|
-//! | `conf` | registries.conf: which hosts are asked for a name, in which order |
-//! | `certificates` | certs.d: whom a host is believed to be, and who we are to it |
-//! | `scopes` | the names under which a policy speaks of an image in a registry |
-//! | `auth` | auth.json and credential helpers: what we tell a host about ourselves |
+//! ```text
+//! source, destination        what the rooms' traits ask for
+//!   places, download, upload where to read, and how a blob travels
+//!     repository             the protocol's own words: manifests, blobs, tags, uploads
+//!       host                 one registry: ping, credentials, tokens, patience
+//!         exchange           one request and its answer
+//!           transport        connections: TLS, proxies, timeouts
+//! conf, certificates, auth   the files that say which host, who it is, and who we are
+//! ```
 
 pub mod auth;
 pub mod certificates;
 pub mod conf;
 pub mod scopes;
+pub mod settings;
+
+mod challenge;
+pub mod retry;
+mod token;
+pub mod transport;
+pub mod url;
+
+mod exchange;
+
+pub mod client;
+mod host;
+
+mod repository;
+
+mod places;
+
+mod download;
+mod upload;
+
+pub mod destination;
+pub mod source;
+
+pub mod delete;
+pub mod login;
+pub mod tags;
+
+pub use client::Client;
+pub use destination::RegistryDestination;
+pub use settings::{Login, Settings};
+pub use source::RegistrySource;

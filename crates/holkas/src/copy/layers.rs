@@ -98,7 +98,7 @@ fn move_layer(
     }
     monitor.event(Event::LayerStarted { image: &source.name(), digest: &digest, bytes });
     let read = ticker.follow(&digest, bytes);
-    let put = || put_layer(source, layer, writer, options, &read);
+    let put = || put_patiently(source, layer, writer, options, (monitor, &read));
     let stored = match writer.can_put_again() {
         true => from_any_place(source, &layer.descriptor, |error| given_up(layer, error, monitor), put),
         false => put(),
@@ -120,6 +120,30 @@ pub(super) fn given_up(layer: &Layer, error: &Error, monitor: &dyn Monitor) {
 pub(super) fn warn(source: &dyn ImageSource, monitor: &dyn Monitor) {
     for text in source.take_warnings() {
         monitor.event(Event::Warning { text: &text });
+    }
+}
+
+/// How often a layer is put that the destination has lost on the way, as a registry may lose an upload.
+const ATTEMPTS: u32 = 3;
+
+/// Puts a layer, and puts it anew if the destination has lost it on the way.
+fn put_patiently(
+    source: &dyn ImageSource,
+    layer: &Layer,
+    writer: &dyn ImageWriter,
+    options: &CopyOptions,
+    (monitor, read): (&dyn Monitor, &Counter),
+) -> Result<Stored> {
+    let mut attempt = 1;
+    loop {
+        match put_layer(source, layer, writer, options, read) {
+            Err(error) if error.kind() == ErrorKind::Busy && writer.can_put_again() && attempt < ATTEMPTS => {
+                attempt += 1;
+                let text = format!("layer {} is put again: {error}", layer.descriptor.digest.short());
+                monitor.event(Event::Warning { text: &text });
+            }
+            other => return other,
+        }
     }
 }
 

@@ -28,7 +28,7 @@ use crate::reference::Name;
 pub const AUTH_FILE_HELPER: &str = "containers-auth.json";
 
 /// The host that images of `docker.io` are really at.
-const DOCKER_HUB: &str = "registry-1.docker.io";
+pub(super) const DOCKER_HUB: &str = "registry-1.docker.io";
 
 /// A configuration file: where it was found, and what is in it.
 #[derive(Debug, Clone)]

@@ -1,0 +1,38 @@
+//! Deleting an image from a registry: its manifest, by digest.
+
+use super::client::Client;
+use super::conf::Purpose;
+use super::source::repository;
+use crate::error::{Context, Error, Result};
+use crate::oci::Digest;
+use crate::reference::DockerReference;
+
+/// Deletes the manifest that a reference names, and with it every tag that names the same. Returns its digest.
+///
+/// # Errors
+///
+/// `Invalid` if a tag names nothing, as in skopeo; whatever the registry says.
+pub fn delete(client: &Client, reference: &DockerReference) -> Result<Digest> {
+    let frame = || format!("deleting docker:{reference}");
+    let name = reference.name();
+    let endpoints = client.settings().registries.endpoints(name, Purpose::Push).context(frame)?;
+    let endpoint = endpoints.into_iter().next().ok_or_else(|| Error::not_found("no host is known for it"));
+    let endpoint = endpoint.context(frame)?;
+    let repository = repository(client, &endpoint);
+    let digest = match (name.digest(), name.tag()) {
+        (Some(digest), _) => *digest,
+        (None, Some(tag)) => {
+            let announced = repository.announced(tag).context(frame)?;
+            let announced =
+                announced.ok_or_else(|| Error::invalid(format!("there is no tag `{tag}`")).context(frame()))?;
+            match announced.digest {
+                Some(digest) => digest,
+                // A registry that announces nothing still sends it.
+                None => *repository.manifest(tag, None).context(frame)?.digest(),
+            }
+        }
+        (None, None) => return Err(Error::invalid("it names no image")).context(frame),
+    };
+    repository.delete_manifest(&digest).context(frame)?;
+    Ok(digest)
+}

@@ -1,0 +1,229 @@
+//! Registries as a destination: blobs first, then manifests by digest, and the tag last, which makes all of it visible.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::client::Client;
+use super::conf::Purpose;
+use super::repository::{Begun, Repository};
+use super::upload;
+use super::url::Url;
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::image::{
+    Capabilities, Image, ImageDestination, ImageWriter, Layer, LayerForm, LayerOrder, LayerReader, Stored, Support,
+    UntrustedSignature,
+};
+use crate::oci::{Digest, Index, MediaType};
+use crate::reference::DockerReference;
+use crate::verify::VerifiedBytes;
+
+/// How often an upload begins anew that cannot go on where it was.
+const ATTEMPTS: u32 = 3;
+
+/// A repository of a registry to write to.
+pub struct RegistryDestination {
+    reference: DockerReference,
+    repository: Repository,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Manifests of images and of inner lists, in the order in which they must be put.
+    documents: Vec<(VerifiedBytes, MediaType)>,
+    top: Option<(VerifiedBytes, MediaType)>,
+    /// Uploads that a registry has begun instead of taking the blob from another repository.
+    sessions: BTreeMap<Digest, Url>,
+}
+
+impl RegistryDestination {
+    /// Prepares to write. Nothing is sent yet.
+    pub fn create(client: &Client, reference: &DockerReference) -> Result<Self> {
+        let frame = || format!("preparing docker:{reference}");
+        let endpoints = client.settings().registries.endpoints(reference.name(), Purpose::Push).context(frame)?;
+        let endpoint = endpoints.into_iter().next().ok_or_else(|| Error::not_found("no host is known for it"));
+        let endpoint = endpoint.context(frame)?;
+        let repository = super::source::repository(client, &endpoint);
+        Ok(Self { reference: reference.clone(), repository, state: Mutex::default() })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // What is in it is whole at any time.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, digest: &Digest) {
+        let host = self.repository.host();
+        host.client().note_blob(host.authority(), digest, self.repository.path());
+    }
+
+    /// Takes the blob from where it is: this repository, or another one of the same host.
+    fn is_there(&self, digest: &Digest, size: u64, source: Option<&str>) -> Result<bool> {
+        let host = self.repository.host();
+        if self.repository.has_blob(digest, size)? {
+            self.note(digest);
+            return Ok(true);
+        }
+        let elsewhere = host.client().repository_with(host.authority(), digest);
+        let from = elsewhere.as_deref().or(source).filter(|from| *from != self.repository.path());
+        let Some(from) = from else { return Ok(false) };
+        match self.repository.begin_upload(Some((digest, from))) {
+            Ok(Begun::Mounted) => {
+                self.note(digest);
+                Ok(true)
+            }
+            Ok(Begun::Session(session)) => {
+                self.state().sessions.insert(*digest, session);
+                Ok(false)
+            }
+            // Who may not read there uploads.
+            Err(error) if matches!(error.kind(), ErrorKind::Unauthorized | ErrorKind::Forbidden) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn session(&self, digest: &Digest) -> Result<Url> {
+        if let Some(session) = self.state().sessions.remove(digest) {
+            return Ok(session);
+        }
+        match self.repository.begin_upload(None)? {
+            Begun::Session(session) => Ok(session),
+            Begun::Mounted => Err(Error::invalid("the registry answers an upload as if it had ended")),
+        }
+    }
+
+    fn put_document(&self, document: &VerifiedBytes) -> Result<()> {
+        let (digest, size) = (*document.digest(), document.bytes().len() as u64);
+        if self.is_there(&digest, size, None)? {
+            return Ok(());
+        }
+        let mut attempt = 1;
+        loop {
+            let session = self.session(&digest)?;
+            match upload::send(&self.repository, session, size, &mut document.bytes()) {
+                Ok(session) => {
+                    upload::finish(&self.repository, &session, &digest)?;
+                    self.note(&digest);
+                    return Ok(());
+                }
+                Err(error) if error.kind() == ErrorKind::Busy && attempt < ATTEMPTS => attempt += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn put_manifest(&self, reference: &str, (bytes, media_type): &(VerifiedBytes, MediaType)) -> Result<()> {
+        self.repository.put_manifest(reference, bytes, media_type)
+    }
+}
+
+impl ImageDestination for RegistryDestination {
+    fn name(&self) -> String {
+        format!("docker:{}", self.reference)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            docker: Support::Native,
+            oci: Support::Native,
+            indexes: true,
+            artifacts: true,
+            signatures: false,
+            layers: LayerForm::Blob,
+            order: LayerOrder::Any,
+            manifests: true,
+        }
+    }
+
+    fn begin<'a>(&'a self, image: &'a Image) -> Result<Box<dyn ImageWriter + 'a>> {
+        Ok(Box::new(RegistryWriter { destination: self, image }))
+    }
+
+    fn put_index(&self, index: &Index, _: &[UntrustedSignature]) -> Result<()> {
+        match self.state().top.replace((index.raw().clone(), index.media_type())) {
+            None => Ok(()),
+            Some(_) => Err(Error::refused("a tag names one list of images only")),
+        }
+    }
+
+    fn put_index_within(&self, index: &Index, _: &[UntrustedSignature]) -> Result<()> {
+        self.state().documents.push((index.raw().clone(), index.media_type()));
+        Ok(())
+    }
+
+    fn publish(self: Box<Self>) -> Result<()> {
+        let frame = || format!("publishing {}", self.name());
+        let mut state = self.state();
+        let documents = std::mem::take(&mut state.documents);
+        let (last, before) = match (state.top.take(), &documents[..]) {
+            (Some(top), all) => (top, all),
+            (None, [only]) => (only.clone(), &[][..]),
+            (None, []) => return Err(Error::invalid("nothing was written")).context(frame),
+            (None, all) => {
+                let many = format!("a tag names one image, or one list of images; not {} images", all.len());
+                return Err(Error::refused(many)).context(frame);
+            }
+        };
+        drop(state);
+        for document in before {
+            self.put_manifest(&document.0.digest().to_string(), document).context(frame)?;
+        }
+        let name = self.reference.name();
+        let by = match (name.tag(), name.digest()) {
+            (Some(tag), _) => tag.to_string(),
+            (None, Some(digest)) if digest == last.0.digest() => digest.to_string(),
+            (None, Some(digest)) => {
+                return Err(Error::mismatch(format!("the image's manifest is {}, not {digest}", last.0.digest())))
+                    .context(|| "Digest of source image's manifest would not match destination reference")
+                    .context(frame);
+            }
+            (None, None) => last.0.digest().to_string(),
+        };
+        self.put_manifest(&by, &last).context(frame)
+    }
+}
+
+struct RegistryWriter<'a> {
+    destination: &'a RegistryDestination,
+    image: &'a Image,
+}
+
+impl ImageWriter for RegistryWriter<'_> {
+    fn reuse_layer(&self, layer: &Layer) -> Result<Option<Stored>> {
+        let Layer { descriptor, .. } = layer;
+        let host = self.destination.repository.host().authority();
+        let source = self.image.repository.as_ref().filter(|name| name.host() == host);
+        let source = source.and_then(|name| name.repository().split_once('/')).map(|(_, path)| path);
+        let there = self.destination.is_there(&descriptor.digest, descriptor.size, source)?;
+        Ok(there.then(|| Stored::trusted_from_destinations_own_record(layer)))
+    }
+
+    fn put_layer(&self, layer: &Layer, body: LayerReader) -> Result<Stored> {
+        let Layer { descriptor, .. } = layer;
+        let LayerReader::Blob(mut reader) = body else {
+            return Err(Error::unsupported("a registry takes layers as the blobs that the manifest describes only"));
+        };
+        let (digest, size) = (descriptor.digest, descriptor.size);
+        let frame = || format!("uploading blob {digest} to {}", self.destination.repository.name());
+        let repository = &self.destination.repository;
+        let session = self.destination.session(&digest).context(frame)?;
+        let session = upload::send(repository, session, size, &mut reader).context(frame)?;
+        let verified = reader.finish().context(frame)?;
+        upload::finish(repository, &session, &digest)?;
+        self.destination.note(&digest);
+        Ok(Stored::verified(layer, verified))
+    }
+
+    fn commit(self: Box<Self>, layers: Vec<Stored>) -> Result<()> {
+        for layer in &self.image.layers {
+            if !layers.iter().any(|stored| stored.position == layer.position) {
+                return Err(Error::invalid(format!("layer {} was not put", layer.position)))
+                    .context(|| format!("writing image {}", self.image.manifest.digest()));
+            }
+        }
+        self.destination.put_document(&self.image.config_bytes).context(|| "writing the image's config")?;
+        let manifest = &self.image.manifest;
+        self.destination.state().documents.push((manifest.raw().clone(), manifest.media_type()));
+        Ok(())
+    }
+}

@@ -1,0 +1,158 @@
+//! Images of registries as a source: from the first place that has them, verified wherever they come from.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::client::Client;
+use super::conf::{Endpoint, EndpointKind, Purpose};
+use super::download::Download;
+use super::places::{Place, Places};
+use super::repository::Repository;
+use super::scopes::docker_scopes;
+use crate::cache::{self, Fetched};
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::image::{ImageSource, Layer, LayerBlob, PolicyIdentity, UntrustedSignature};
+use crate::limits::MANIFEST;
+use crate::oci::{Descriptor, Digest};
+use crate::reference::{DockerReference, Name};
+use crate::verify::{PartialBlob, UntrustedBlob, VerifiedBytes};
+
+/// An image, or a list of images, in a registry.
+pub struct RegistrySource {
+    reference: DockerReference,
+    places: Arc<Places>,
+    /// The top document, once it was read: a tag may name another image a moment later.
+    top: Mutex<Option<VerifiedBytes>>,
+}
+
+/// Returns where a name can be read, in order.
+pub(super) fn places(client: &Client, name: &Name) -> Result<Places> {
+    let settings = client.settings();
+    let endpoints = settings.registries.endpoints(name, Purpose::Pull)?;
+    let is_mirror = |endpoint: &Endpoint| endpoint.kind == EndpointKind::Mirror;
+    let wanted = endpoints.iter().filter(|endpoint| settings.mirrors || !is_mirror(endpoint));
+    let places = wanted.map(|endpoint| Place::new(repository(client, endpoint), is_mirror(endpoint)));
+    Ok(Places::new(client.clone(), places.collect()))
+}
+
+/// Returns the repository that an endpoint has.
+pub(super) fn repository(client: &Client, endpoint: &Endpoint) -> Repository {
+    Repository::new(client.host(endpoint.host(), endpoint.insecure), endpoint.path())
+}
+
+impl RegistrySource {
+    /// Prepares to read an image. Nothing is asked yet.
+    pub fn open(client: &Client, reference: &DockerReference) -> Result<Self> {
+        if reference.is_unknown_digest() {
+            return Err(Error::invalid("it names no image to read, only a place to write one"))
+                .context(|| format!("opening docker:{reference}"));
+        }
+        let places = places(client, reference.name()).context(|| format!("opening docker:{reference}"))?;
+        Ok(Self { reference: reference.clone(), places: Arc::new(places), top: Mutex::default() })
+    }
+
+    /// Asks each place in order, until one has what is wanted.
+    fn ask<T>(&self, what: &str, ask: impl Fn(&Repository) -> Result<T>) -> Result<T> {
+        let mut failed: Option<Error> = None;
+        for (n, place) in self.places.iter() {
+            match ask(place.repository()) {
+                Ok(answer) => return Ok(answer),
+                Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
+                Err(error) if n + 1 < self.places.len() => {
+                    self.places.client().warn(&format!("{what} of {place}: {error}; asking the next place"));
+                    failed.get_or_insert(error);
+                }
+                Err(error) => {
+                    // That an image is nowhere is not said by a mirror that could not be reached.
+                    return Err(match failed {
+                        Some(before) => error.context(format!("a mirror failed, too ({before})")),
+                        None => error,
+                    });
+                }
+            }
+        }
+        Err(Error::not_found("there is no place to read it from"))
+    }
+
+    fn read_top(&self) -> Result<VerifiedBytes> {
+        let name = self.reference.name();
+        self.ask("manifest", |repository| repository.manifest(name.tag().unwrap_or_default(), name.digest()))
+    }
+}
+
+impl ImageSource for RegistrySource {
+    fn name(&self) -> String {
+        format!("docker:{}", self.reference)
+    }
+
+    fn policy_scopes(&self) -> PolicyIdentity {
+        docker_scopes(self.reference.name())
+    }
+
+    fn top(&self) -> Result<VerifiedBytes> {
+        // The document is whole or absent.
+        let mut top = self.top.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(top) = &*top {
+            return Ok(top.clone());
+        }
+        Ok(top.insert(self.read_top()?).clone())
+    }
+
+    fn open_manifest(&self, descriptor: &Descriptor) -> Result<UntrustedBlob> {
+        MANIFEST.check(descriptor.size)?;
+        let read = |repository: &Repository| repository.manifest("", Some(&descriptor.digest));
+        Ok(UntrustedBlob::from_bytes(self.ask("manifest", read)?.bytes().to_vec()))
+    }
+
+    fn open_config(&self, descriptor: &Descriptor) -> Result<UntrustedBlob> {
+        self.open_blob(descriptor, None)
+    }
+
+    fn open_layer(&self, layer: &Layer) -> Result<LayerBlob> {
+        self.open_blob(&layer.descriptor, None).map(LayerBlob::AsDescribed)
+    }
+
+    fn resumes(&self) -> bool {
+        true
+    }
+
+    fn open_layer_from(&self, layer: &Layer, beginning: PartialBlob) -> Result<LayerBlob> {
+        let beginning = Some(beginning).filter(|beginning| beginning.length() <= layer.descriptor.size);
+        self.open_blob(&layer.descriptor, beginning).map(LayerBlob::AsDescribed)
+    }
+
+    fn try_another_place(&self, blob: &Descriptor, _: &Error) -> bool {
+        // What the cache cannot forget it would give again.
+        let cache = self.places.client().settings().cache.as_ref();
+        match cache.map(|cache| cache.strike_off(&blob.digest)) {
+            Some(Ok(true)) => true,
+            Some(Err(_)) => false,
+            Some(Ok(false)) | None => self.places.strike(&blob.digest),
+        }
+    }
+
+    fn take_warnings(&self) -> Vec<String> {
+        self.places.client().settings().cache.iter().filter_map(|cache| cache.take_warning()).collect()
+    }
+
+    fn repository(&self) -> Option<&Name> {
+        Some(self.reference.name())
+    }
+
+    fn signatures(&self, _: &Digest) -> Result<Vec<UntrustedSignature>> {
+        Ok(Vec::new())
+    }
+}
+
+impl RegistrySource {
+    /// Opens a blob: out of the cache, or from the first place that has it, and then it is kept.
+    fn open_blob(&self, blob: &Descriptor, beginning: Option<PartialBlob>) -> Result<UntrustedBlob> {
+        let fetch = |from| {
+            let reader = Box::new(Download::open(&self.places, blob.digest, blob.size, from)?);
+            Ok(Fetched { reader, from })
+        };
+        match &self.places.client().settings().cache {
+            Some(cache) => cache.open_blob(blob, beginning, fetch),
+            None => cache::resume(blob, beginning, fetch),
+        }
+    }
+}
