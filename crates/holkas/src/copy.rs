@@ -24,6 +24,8 @@ pub enum MultiArch {
     System,
     /// The list and all its instances.
     All,
+    /// The list with its instances for some platforms: [`CopyOptions::platforms`].
+    Platforms,
     /// The list alone.
     IndexOnly,
 }
@@ -35,6 +37,10 @@ pub struct CopyOptions {
     pub platform: Platform,
     /// What of a list is copied.
     pub multi_arch: MultiArch,
+    /// Which instances of a list are wanted by [`MultiArch::Platforms`].
+    pub platforms: Vec<Platform>,
+    /// Make a new list without the instances that are not wanted; else the list stays as it is, and lacks them.
+    pub strip_removed_platforms: bool,
     /// The format that the manifest shall have at the destination.
     pub format: Option<Format>,
     /// Fail rather than change a byte, and store a manifest in a room of another format if it has to be.
@@ -58,6 +64,8 @@ impl Default for CopyOptions {
         Self {
             platform: Platform::host(),
             multi_arch: MultiArch::System,
+            platforms: Vec::new(),
+            strip_removed_platforms: false,
             format: None,
             preserve_digests: false,
             remove_signatures: false,
@@ -146,7 +154,7 @@ fn stage(
             destination.put_index(&index, &admitted(|| source.signatures(index.digest()), destination, options)?)?;
             Ok(Copied { manifest_digest: *index.digest(), image_id: None, layers: 0, bytes: 0 })
         }
-        (Document::Index(index), MultiArch::All) => {
+        (Document::Index(index), MultiArch::All | MultiArch::Platforms) => {
             refuse_ungrouped(destination)?;
             list::Lists::new(source, destination, options, monitor).copy(&index)
         }

@@ -179,9 +179,9 @@ fn new_manifest(image: &Image, format: Format, layers: &[ConvertedLayer]) -> Res
 
 /// Makes the index that names `entries` instead of its own, in another format if need be.
 ///
-/// What it says of its entries stays. An attestation that names an image of the list by its digest
+/// Entries without a new one are left out. What it says of the others stays. An attestation that names an image of the list by its digest
 /// (`vnd.docker.reference.digest`) names what has become of it, so that it is still found.
-pub(super) fn new_index(index: &Index, format: Format, entries: &[Descriptor]) -> Result<Index> {
+pub(super) fn new_index(index: &Index, format: Format, entries: &[Option<Descriptor>]) -> Result<Index> {
     let invalid = |error: serde_json::Error| Error::invalid(error.to_string());
     let mut document: Map<String, Value> = serde_json::from_slice(index.raw().bytes()).map_err(invalid)?;
     let own = match format {
@@ -196,7 +196,7 @@ pub(super) fn new_index(index: &Index, format: Format, entries: &[Descriptor]) -
     let old = index.entries();
     let values = document.get_mut("manifests").and_then(Value::as_array_mut).into_iter().flatten();
     for ((value, old_entry), new) in values.zip(old).zip(entries) {
-        let Some(value) = value.as_object_mut() else { continue };
+        let (Some(value), Some(new)) = (value.as_object_mut(), new) else { continue };
         value.insert("mediaType".to_string(), new.media_type.as_str().into());
         value.insert("digest".to_string(), new.digest.to_string().into());
         value.insert("size".to_string(), new.size.into());
@@ -216,8 +216,12 @@ pub(super) fn new_index(index: &Index, format: Format, entries: &[Descriptor]) -
         if let Some(reference) = reference
             && let Some(n) = old.iter().position(|entry| reference.as_str() == Some(&entry.digest.to_string()))
         {
-            *reference = entries[n].digest.to_string().into();
+            *reference = entries[n].as_ref().unwrap_or(&old[n]).digest.to_string().into();
         }
+    }
+    if let Some(values) = document.get_mut("manifests").and_then(Value::as_array_mut) {
+        let mut kept = entries.iter().map(Option::is_some);
+        values.retain(|_| kept.next().unwrap_or(true));
     }
     let bytes = serde_json::to_vec(&document).map_err(invalid)?;
     Index::parse(UntrustedBlob::from_bytes(bytes).identify(Algorithm::Sha256, None, crate::limits::MANIFEST)?)

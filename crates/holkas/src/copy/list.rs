@@ -2,9 +2,9 @@
 //!
 //! A list whose images all stay as they are stays as it is. Where one has to change, the list becomes a new one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use super::{Copied, CopyOptions, admitted, convert, copy_one, open_document, other, support};
+use super::{Copied, CopyOptions, MultiArch, admitted, convert, copy_one, open_document, other, support};
 use crate::error::{Error, Result};
 use crate::image::{ImageDestination, ImageSource, Support, UntrustedSignature};
 use crate::limits::INDEX_DEPTH;
@@ -22,6 +22,9 @@ pub(super) struct Lists<'a> {
     layers: usize,
     bytes: u64,
 }
+
+/// The annotation by which an attestation names the image that it is about.
+const ATTESTED: &str = "vnd.docker.reference.digest";
 
 /// Whether the reference names the index, or another index does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,21 +58,37 @@ impl<'a> Lists<'a> {
         }
         let signatures = admitted(|| self.source.signatures(index.digest()), self.destination, self.options)?;
         let format = self.format(index, &signatures)?;
+        let wanted = self.wanted(index, place)?;
         let mut entries = Vec::new();
         for entry in index.entries() {
             let new = match self.done.get(&entry.digest) {
+                _ if !wanted.contains(&entry.digest) && self.options.strip_removed_platforms => {
+                    entries.push(None);
+                    continue;
+                }
+                _ if !wanted.contains(&entry.digest) => {
+                    entries.push(Some(entry.clone()));
+                    continue;
+                }
                 Some(new) => new.clone(),
                 None => self.copy_entry(entry, depth)?,
             };
             self.done.insert(entry.digest, new.clone());
-            entries.push(new);
+            entries.push(Some(new));
         }
-        let same = format == index.format() && index.entries().iter().zip(&entries).all(|(a, b)| a.digest == b.digest);
+        let as_before =
+            |(old, new): (&Descriptor, &Option<Descriptor>)| new.as_ref().is_some_and(|new| new.digest == old.digest);
+        let same = format == index.format() && index.entries().iter().zip(&entries).all(as_before);
         let changed;
         let new = if same {
             index
         } else {
-            self.refuse_change(&signatures, "an image of the list changes, and with it the list")?;
+            // Leaving images out was asked for by its own flag.
+            let (asked, what) = match entries.iter().all(Option::is_some) {
+                true => (self.options.may_change(self.source), "an image of the list changes, and with it the list"),
+                false => (!self.options.preserve_digests, "images are left out of the list"),
+            };
+            super::refuse_change("list", what, asked, &signatures)?;
             changed = convert::new_index(index, format, &entries)?;
             &changed
         };
@@ -92,6 +111,32 @@ impl<'a> Lists<'a> {
             Document::Index(index) => self.copy_index(&index, Place::Within, depth + 1),
             Document::Schema1(schema1) => Err(schema1.refusal()),
         }
+    }
+
+    /// Returns the entries that are copied: all, or those for the platforms that are wanted, with their attestations.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if the list that the reference names has nothing for one of the platforms.
+    fn wanted(&self, index: &Index, place: Place) -> Result<BTreeSet<Digest>> {
+        if self.options.multi_arch != MultiArch::Platforms {
+            return Ok(index.entries().iter().map(|entry| entry.digest).collect());
+        }
+        let mut wanted = BTreeSet::new();
+        for platform in &self.options.platforms {
+            match platform.choose(index) {
+                Ok(chosen) => wanted.insert(chosen.digest),
+                Err(error) if place == Place::Top => return Err(error),
+                Err(_) => false,
+            };
+        }
+        let chosen: BTreeSet<String> = wanted.iter().map(Digest::to_string).collect();
+        let named = |entry: &&Descriptor| {
+            let annotations = entry.annotations.as_ref();
+            annotations.and_then(|all| all.get(ATTESTED)).is_some_and(|digest| chosen.contains(digest))
+        };
+        wanted.extend(index.entries().iter().filter(named).map(|entry| entry.digest));
+        Ok(wanted)
     }
 
     /// Decides the format that the list gets.
