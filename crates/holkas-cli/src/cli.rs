@@ -1,5 +1,7 @@
 //! What was typed: the commands and their flags. Where skopeo has a flag, it has skopeo's name and meaning.
 
+pub(crate) mod registry;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,6 +44,12 @@ pub(crate) struct Global {
     /// Choose images for this variant of the architecture
     #[arg(long, value_name = "VARIANT", global = true)]
     pub(crate) override_variant: Option<String>,
+    /// Call ourselves so before registries, ahead of our own name
+    #[arg(long, value_name = "PREFIX", global = true)]
+    pub(crate) user_agent_prefix: Option<String>,
+    /// End the command with an error after so long
+    #[arg(long, value_name = "DURATION", global = true, value_parser = registry::duration)]
+    pub(crate) command_timeout: Option<std::time::Duration>,
     /// Accepted for skopeo's sake and not used: nothing is spooled to temporary files
     #[arg(long, value_name = "DIR", global = true)]
     pub(crate) tmpdir: Option<PathBuf>,
@@ -63,7 +71,7 @@ pub(crate) enum Command {
     Copy(Copy),
     /// Show what an image is
     Inspect(Inspect),
-    /// Delete an image from a store or an OCI layout
+    /// Delete an image from a registry, a store or an OCI layout
     Delete(Delete),
     /// Show which hosts a name leads to, in which order, and which configuration says so
     Explain(Explain),
@@ -73,6 +81,8 @@ pub(crate) enum Command {
     Logout(Logout),
     /// Look into the blob cache, verify it, or remove something from it
     Cache(Cache),
+    /// List the tags of a repository, as JSON
+    ListTags(ListTags),
     /// Print the digest that a manifest is known by
     ManifestDigest(ManifestDigest),
     /// Tell whether a document is a manifest list: prints `true` or `false`
@@ -128,6 +138,10 @@ pub(crate) struct Embed {
     pub(crate) jobs: Option<std::num::NonZeroUsize>,
     #[command(flatten)]
     pub(crate) reporting: Reporting,
+    #[command(flatten)]
+    pub(crate) registry: registry::Image,
+    #[command(flatten)]
+    pub(crate) network: registry::Network,
 }
 
 /// `copy`
@@ -142,12 +156,18 @@ pub(crate) struct Copy {
     /// Copy all images of a manifest list; the same as --multi-arch=all
     #[arg(short, long, conflicts_with = "multi_arch")]
     pub(crate) all: bool,
-    /// What to copy of a manifest list
-    #[arg(long, value_name = "WHAT", default_value = "system")]
+    /// What to copy of a manifest list: system, all, index-only, or platforms, OS/ARCHITECTURE[/VARIANT] each
+    #[arg(long, value_name = "WHAT", default_value = "system", value_parser = MultiArch::parse)]
     pub(crate) multi_arch: MultiArch,
-    /// Choose the image for this platform, OS/ARCHITECTURE[/VARIANT]
-    #[arg(long, value_name = "PLATFORM", conflicts_with_all = ["override_arch", "override_os", "override_variant"])]
-    pub(crate) platform: Option<Platform>,
+    /// Choose the image for this platform, OS/ARCHITECTURE[/VARIANT]; with several, the list with just those images
+    #[arg(
+        long, value_name = "PLATFORM", value_delimiter = ',',
+        conflicts_with_all = ["override_arch", "override_os", "override_variant"]
+    )]
+    pub(crate) platform: Vec<Platform>,
+    /// With several platforms: make a new list without the images that are left behind, whose digest is a new one
+    #[arg(long)]
+    pub(crate) strip_removed_platforms: bool,
     /// The format of the manifest at the destination: oci or v2s2
     #[arg(short, long, value_name = "FORMAT", value_parser = format)]
     pub(crate) format: Option<Format>,
@@ -192,17 +212,43 @@ pub(crate) struct Copy {
     pub(crate) quiet: bool,
     #[command(flatten)]
     pub(crate) reporting: Reporting,
+    /// Read credentials for both sides from this file, and from no other
+    #[arg(long, value_name = "FILE", help_heading = "Registry options")]
+    pub(crate) authfile: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) source_registry: registry::Source,
+    #[command(flatten)]
+    pub(crate) destination_registry: registry::Destination,
+    #[command(flatten)]
+    pub(crate) network: registry::Network,
 }
 
 /// What to copy of a manifest list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum MultiArch {
-    /// The image that suits the platform
+    /// The image that suits the platform.
     System,
-    /// The list and all its images
+    /// The list and all its images.
     All,
-    /// The list alone
+    /// The list and its images for these platforms.
+    Platforms(Vec<Platform>),
+    /// The list alone.
     IndexOnly,
+}
+
+impl MultiArch {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "system" => Ok(Self::System),
+            "all" => Ok(Self::All),
+            "index-only" => Ok(Self::IndexOnly),
+            text if text.contains('/') => {
+                let platforms: holkas::Result<_> = text.split(',').map(str::parse).collect();
+                platforms.map(Self::Platforms).map_err(|error| error.to_string())
+            }
+            _ => Err("choose system, all, index-only, or platforms such as linux/amd64,linux/arm64".to_string()),
+        }
+    }
 }
 
 /// `inspect`
@@ -220,7 +266,7 @@ pub(crate) struct Inspect {
     /// Print through a Go template, such as '{{.Digest}}'
     #[arg(short, long, value_name = "TEMPLATE")]
     pub(crate) format: Option<String>,
-    /// Accepted for skopeo's sake: no tags are listed
+    /// Do not ask a registry for the tags of the repository
     #[arg(short, long)]
     pub(crate) no_tags: bool,
     /// Choose the image for this platform, OS/ARCHITECTURE[/VARIANT]
@@ -229,17 +275,37 @@ pub(crate) struct Inspect {
     /// Read the blobs of an oci: image from this directory
     #[arg(long, value_name = "DIR")]
     pub(crate) shared_blob_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) registry: registry::Image,
+    #[command(flatten)]
+    pub(crate) network: registry::Network,
 }
 
 /// `delete`
 #[derive(Debug, Args)]
 pub(crate) struct Delete {
-    /// The image, as containers-storage:… or oci:PATH:REF
+    /// The image, as docker://…, containers-storage:… or oci:PATH:REF
     #[arg(value_name = "IMAGE")]
     pub(crate) image: OsString,
     /// The shared blob directory of an oci: image, whose blobs are left alone
     #[arg(long, value_name = "DIR")]
     pub(crate) shared_blob_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) registry: registry::Image,
+    #[command(flatten)]
+    pub(crate) network: registry::Network,
+}
+
+/// `list-tags`
+#[derive(Debug, Args)]
+pub(crate) struct ListTags {
+    /// The repository, as docker://HOST/PATH, or docker-archive:FILE
+    #[arg(value_name = "REPOSITORY")]
+    pub(crate) repository: OsString,
+    #[command(flatten)]
+    pub(crate) registry: registry::Image,
+    #[command(flatten)]
+    pub(crate) network: registry::Network,
 }
 
 /// `explain`
@@ -251,6 +317,9 @@ pub(crate) struct Explain {
     /// What the registry would be asked for
     #[arg(long = "for", value_name = "PURPOSE", default_value = "pull")]
     pub(crate) purpose: Purpose,
+    /// Look for credentials in this file, and in no other
+    #[arg(long, value_name = "FILE")]
+    pub(crate) authfile: Option<PathBuf>,
     /// Look for certificates in this directory, and in no other
     #[arg(long, value_name = "DIR")]
     pub(crate) cert_dir: Option<PathBuf>,

@@ -8,12 +8,14 @@ mod embed;
 mod explain;
 mod inspect;
 mod is_manifest_list;
+mod list_tags;
 mod lists;
 mod login;
 mod logout;
 mod man;
 mod manifest_digest;
 mod merge_manifest;
+mod registries;
 mod resolve_input;
 
 use std::io::Read;
@@ -106,8 +108,9 @@ pub(crate) fn run(typed: Cli, cancel: &Cancel) -> Result<()> {
         Command::Delete(arguments) => delete::run(&arguments, &setting),
         Command::Explain(arguments) => explain::run(&arguments, &setting),
         Command::Login(arguments) => login::run(&arguments, &setting),
-        Command::Logout(arguments) => logout::run(&arguments),
+        Command::Logout(arguments) => logout::run(&arguments, &setting),
         Command::Cache(arguments) => cache::run(&arguments, &setting),
+        Command::ListTags(arguments) => list_tags::run(&arguments, &setting),
         Command::ManifestDigest(arguments) => manifest_digest::run(&arguments),
         Command::IsManifestList(arguments) => is_manifest_list::run(&arguments),
         Command::Lists(arguments) => lists::run(&arguments),

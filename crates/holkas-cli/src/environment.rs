@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use holkas::error::{Context, Error, ErrorKind, Result, printable};
 use holkas::fs::{Dir, display, read_file};
 use holkas::limits::CONFIGURATION;
+use holkas::registry::auth::{AuthFile, AuthFiles, AuthStore, Format, KeyStyle};
 use holkas::registry::certificates::CertificatePlaces;
 use holkas::registry::conf::ConfFile;
-use holkas::registry::auth::{AUTH_FILES, AuthFile, AuthFiles, AuthStore, Format, KeyStyle};
+use holkas::registry::transport::{Proxies, proxy};
 
 /// A configuration file that was found: its path, for messages, and its bytes.
 #[derive(Debug)]
@@ -144,23 +145,27 @@ pub(crate) fn source_date_epoch() -> Result<Option<i64>> {
 ///
 /// As in skopeo since 1.10: a file that was named, by `--authfile` or by `REGISTRY_AUTH_FILE`, need not exist,
 /// and no other is read.
-pub(crate) fn auth_files(named: Option<&Path>) -> AuthFiles {
+pub(crate) fn auth_files(named: Option<&Path>, helpers: Vec<String>) -> AuthFiles {
     let named = named.map(Path::to_path_buf).or_else(|| variable("REGISTRY_AUTH_FILE").map(PathBuf::from));
     let files = match named {
         Some(path) => vec![current(path)],
         None => usual_auth_files(),
     };
-    AuthFiles::new(files, credential_helpers(), programs())
+    AuthFiles::new(files, helpers, programs())
 }
 
 /// Returns where `login` and `logout` look for credentials, and where they keep them.
 ///
 /// `compat` is a config.json of docker. As in podman and skopeo, `DOCKER_CONFIG` names the one file for these two
 /// commands, while all others read it after auth.json.
-pub(crate) fn login_files(named: Option<&Path>, compat: Option<&Path>) -> Result<(AuthFiles, AuthStore)> {
-    let store = |file, style| AuthStore { file, style, helpers: credential_helpers(), programs: programs() };
+pub(crate) fn login_files(
+    named: Option<&Path>,
+    compat: Option<&Path>,
+    helpers: Vec<String>,
+) -> Result<(AuthFiles, AuthStore)> {
+    let store = |file, style| AuthStore { file, style, helpers: helpers.clone(), programs: programs() };
     let alone = |file: PathBuf, style| {
-        let files = AuthFiles::new(vec![current(file.clone())], credential_helpers(), programs());
+        let files = AuthFiles::new(vec![current(file.clone())], helpers.clone(), programs());
         Ok((files, store(file, style)))
     };
     if let Some(path) = compat {
@@ -176,7 +181,7 @@ pub(crate) fn login_files(named: Option<&Path>, compat: Option<&Path>) -> Result
         let missing = format!("XDG_RUNTIME_DIR is `{}`, which does not exist", display(&runtime));
         return Err(Error::new(ErrorKind::Io, missing).hint("make the directory, or unset XDG_RUNTIME_DIR"));
     }
-    Ok((auth_files(None), store(runtime_auth_file(), KeyStyle::Containers)))
+    Ok((auth_files(None, helpers.clone()), store(runtime_auth_file(), KeyStyle::Containers)))
 }
 
 fn current(path: PathBuf) -> AuthFile {
@@ -206,11 +211,6 @@ fn usual_auth_files() -> Vec<AuthFile> {
     files
 }
 
-/// Returns `credential-helpers` as registries.conf has it by default.
-fn credential_helpers() -> Vec<String> {
-    vec![AUTH_FILES.to_owned()]
-}
-
 /// Returns the directories that programs are in.
 fn programs() -> Vec<PathBuf> {
     variable("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
@@ -234,6 +234,21 @@ pub(crate) fn cache_dir(named: Option<&Path>) -> Result<PathBuf> {
             .context("looking for the blob cache")
             .hint("name a directory with --cache")),
     }
+}
+
+/// Returns the proxies that the environment names, as Go's programs read it.
+pub(crate) fn proxies() -> Result<Proxies> {
+    let read =
+        |names: [&str; 2]| names.into_iter().find_map(variable).map(|value| value.to_string_lossy().into_owned());
+    let address = |names: [&str; 2]| match read(names) {
+        Some(text) => proxy(&text).map(Some).context(|| format!("{} names the proxy", names[0])),
+        None => Ok(None),
+    };
+    // A CGI script's HTTP_PROXY comes from the header `Proxy:` of who calls it.
+    let http = if variable("REQUEST_METHOD").is_some() { None } else { address(["HTTP_PROXY", "http_proxy"])? };
+    let https = address(["HTTPS_PROXY", "https_proxy"])?;
+    let none_for = read(["NO_PROXY", "no_proxy"]).unwrap_or_default();
+    Ok(Proxies { http, https, none_for: none_for.split(',').map(|host| host.trim().to_string()).collect() })
 }
 
 /// Returns the number of cores that the run may use.

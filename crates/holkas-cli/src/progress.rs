@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use holkas::progress::{Event, Monitor, Silent};
@@ -12,12 +12,12 @@ use serde_json::json;
 use crate::cli::Progress;
 
 /// Returns the monitor that tells progress in the wanted form.
-pub(crate) fn monitor(wanted: Progress) -> Box<dyn Monitor> {
+pub(crate) fn monitor(wanted: Progress) -> Arc<dyn Monitor> {
     match wanted {
-        Progress::Auto if std::io::stderr().is_terminal() => Box::new(Bars::default()),
-        Progress::Auto | Progress::Plain => Box::new(Plain),
-        Progress::Json => Box::new(Json),
-        Progress::None => Box::new(Silent),
+        Progress::Auto if std::io::stderr().is_terminal() => Arc::new(Bars::default()),
+        Progress::Auto | Progress::Plain => Arc::new(Plain),
+        Progress::Json => Arc::new(Json),
+        Progress::None => Arc::new(Silent),
     }
 }
 

@@ -5,14 +5,15 @@ use std::path::Path;
 use holkas::copy::{CopyOptions, MultiArch, copy};
 use holkas::error::{Context, Result};
 use holkas::fs::display;
-use holkas::oci::{Compression, Digest};
+use holkas::oci::{Compression, Digest, Platform};
 use holkas::open::{Rooms, open_destination, open_source};
 use holkas::progress::{Event, Monitor};
 use holkas::reference::{ImageReference, Name};
 use serde_json::json;
 
-use super::Setting;
+use super::{Setting, registries};
 use crate::cli::Progress;
+use crate::cli::registry::Registry;
 use crate::{cli, environment, output, progress};
 
 /// Copies the image.
@@ -32,10 +33,13 @@ pub(crate) fn run(arguments: &cli::Copy, setting: &Setting<'_>) -> Result<()> {
     let wanted = if arguments.quiet { Progress::None } else { arguments.reporting.progress };
     let monitor = progress::monitor(wanted);
     warn_of_what_has_no_effect(arguments, &to, &*monitor);
-    let rooms = setting.rooms(arguments.platform.as_ref())?;
+    let rooms = setting.rooms(arguments.platform.first())?;
+    let (multi_arch, platforms) = multi_arch(arguments);
     let options = CopyOptions {
         platform: rooms.platform.clone(),
-        multi_arch: multi_arch(arguments),
+        multi_arch,
+        platforms,
+        strip_removed_platforms: arguments.strip_removed_platforms,
         format: arguments.format,
         preserve_digests: arguments.preserve_digests,
         remove_signatures: arguments.remove_signatures,
@@ -45,9 +49,22 @@ pub(crate) fn run(arguments: &cli::Copy, setting: &Setting<'_>) -> Result<()> {
         jobs: arguments.jobs.map_or_else(environment::cores, Into::into),
         cancel: setting.cancel.clone(),
     };
-    let source =
-        open_source(&from, &Rooms { shared_blob_dir: arguments.src_shared_blob_dir.clone(), ..rooms.clone() })?;
-    let destination = Rooms { shared_blob_dir: arguments.dest_shared_blob_dir.clone(), additional_tags, ..rooms };
+    let client = |reference: &ImageReference, mut typed: Registry| {
+        typed.authfile = typed.authfile.or_else(|| arguments.authfile.clone());
+        registries::client_for([reference], &typed, &arguments.network, setting, &monitor)
+    };
+    let source = Rooms {
+        shared_blob_dir: arguments.src_shared_blob_dir.clone(),
+        registries: client(&from, (&arguments.source_registry).into())?,
+        ..rooms.clone()
+    };
+    let destination = Rooms {
+        shared_blob_dir: arguments.dest_shared_blob_dir.clone(),
+        registries: client(&to, (&arguments.destination_registry).into())?,
+        additional_tags,
+        ..rooms
+    };
+    let source = open_source(&from, &source)?;
     let destination = open_destination(&to, &destination)?;
     let copied = copy(&*source, destination, &policy, &options, &*monitor)?;
     if let Some(path) = &arguments.digestfile {
@@ -66,12 +83,15 @@ pub(crate) fn run(arguments: &cli::Copy, setting: &Setting<'_>) -> Result<()> {
     }))
 }
 
-fn multi_arch(arguments: &cli::Copy) -> MultiArch {
-    match arguments.multi_arch {
-        _ if arguments.all => MultiArch::All,
-        cli::MultiArch::System => MultiArch::System,
-        cli::MultiArch::All => MultiArch::All,
-        cli::MultiArch::IndexOnly => MultiArch::IndexOnly,
+/// Returns what is wanted of a list, and the platforms if it is several.
+fn multi_arch(arguments: &cli::Copy) -> (MultiArch, Vec<Platform>) {
+    match &arguments.multi_arch {
+        _ if arguments.all => (MultiArch::All, Vec::new()),
+        cli::MultiArch::System if arguments.platform.len() > 1 => (MultiArch::Platforms, arguments.platform.clone()),
+        cli::MultiArch::System => (MultiArch::System, Vec::new()),
+        cli::MultiArch::All => (MultiArch::All, Vec::new()),
+        cli::MultiArch::Platforms(platforms) => (MultiArch::Platforms, platforms.clone()),
+        cli::MultiArch::IndexOnly => (MultiArch::IndexOnly, Vec::new()),
     }
 }
 

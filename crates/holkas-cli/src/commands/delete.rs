@@ -3,11 +3,14 @@
 use holkas::error::{Context, Error, Result};
 use holkas::layout;
 use holkas::reference::ImageReference;
+use holkas::registry;
 use holkas::storage::delete::delete;
 use holkas::storage::location::Location;
 
-use super::Setting;
-use crate::{cli, environment};
+use super::{Setting, registries};
+use crate::cli::Progress;
+use crate::cli::registry::Registry;
+use crate::{cli, environment, progress};
 
 /// Deletes the image.
 pub(crate) fn run(arguments: &cli::Delete, setting: &Setting<'_>) -> Result<()> {
@@ -22,8 +25,12 @@ pub(crate) fn run(arguments: &cli::Delete, setting: &Setting<'_>) -> Result<()> 
             delete(&location, image.context(frame)?, &rooms.platform, environment::source_date_epoch()?).map(drop)
         }
         ImageReference::Oci(layout) => layout::delete(layout, arguments.shared_blob_dir.as_deref()),
-        ImageReference::Docker(_) => Err(Error::unsupported("images in registries are not deleted in this version")
-            .context(format!("deleting {reference}"))),
+        ImageReference::Docker(docker) => {
+            let monitor = progress::monitor(Progress::Plain);
+            let typed = Registry::from(&arguments.registry);
+            let client = registries::client(&typed, &arguments.network, setting, &monitor)?;
+            registry::delete::delete(&client, docker).map(drop)
+        }
         ImageReference::Dir(_) | ImageReference::OciArchive(_) | ImageReference::DockerArchive(_) => {
             Err(Error::unsupported(format!("images cannot be deleted from {}: rooms", reference.transport()))
                 .context(format!("deleting {reference}")))

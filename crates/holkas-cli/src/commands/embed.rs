@@ -3,10 +3,11 @@
 use holkas::Result;
 use holkas::copy::CopyOptions;
 use holkas::embed::{EmbedOptions, Embedded, embed, file};
-use holkas::open::open_source;
+use holkas::open::{Rooms, open_source};
 use serde_json::json;
 
-use super::Setting;
+use super::{Setting, registries};
+use crate::cli::registry::Registry;
 use crate::table::table;
 use crate::{cli, environment, output, progress};
 
@@ -15,8 +16,11 @@ pub(crate) fn run(arguments: &cli::Embed, setting: &Setting<'_>) -> Result<()> {
     let listed = file::read(&arguments.images)?;
     environment::may_write_stores()?;
     let policy = setting.policy()?;
-    let rooms = setting.rooms(None)?;
     let monitor = progress::monitor(arguments.reporting.progress);
+    let sources = listed.images.iter().map(|image| &image.source);
+    let typed = Registry::from(&arguments.registry);
+    let registries = registries::client_for(sources, &typed, &arguments.network, setting, &monitor)?;
+    let rooms = Rooms { registries, ..setting.rooms(None)? };
     let options = EmbedOptions {
         driver: listed.driver,
         clock: rooms.clock,

@@ -3,6 +3,7 @@
 use holkas::error::{Error, Result};
 use holkas::fs::display;
 use holkas::reference::{DockerReference, ImageReference, Name};
+use holkas::registry::auth::{self, AuthFiles, AuthKey};
 use holkas::registry::certificates::{CertificatePlaces, Certificates};
 use holkas::registry::conf::{Candidate, EndpointKind, Plan, Purpose, RegistriesConf};
 use serde_json::{Value, json};
@@ -17,8 +18,7 @@ struct Place<'a> {
     url: String,
     /// `None` if the place is not asked.
     certificates: Option<Certificates>,
-    /// AUTH: which entry of which auth.json, or which credential helper, would speak for us.
-    /// Nothing looks them up yet, so that it is always `None`.
+    /// Which entry of which file, or which credential helper, would speak for us.
     credentials: Option<String>,
 }
 
@@ -33,7 +33,8 @@ pub(crate) fn run(arguments: &cli::Explain, setting: &Setting<'_>) -> Result<()>
     let conf = setting.registries()?;
     let plan = conf.plan(reference.name(), purpose)?;
     let certs = environment::certificate_places(arguments.cert_dir.as_deref());
-    let places = plan.candidates.iter().map(|candidate| place(candidate, &certs)).collect::<Result<Vec<_>>>()?;
+    let auth = environment::auth_files(arguments.authfile.as_deref(), conf.credential_helpers.clone());
+    let places = plan.candidates.iter().map(|candidate| place(candidate, &certs, &auth)).collect::<Result<Vec<_>>>()?;
     match arguments.json {
         true => output::json(&json(reference.name(), &conf, &plan, &places)),
         false => output::write(text(reference.name(), &conf, &plan, &places).as_bytes()),
@@ -50,14 +51,19 @@ fn reference(text: &str) -> Result<DockerReference> {
     }
 }
 
-fn place<'a>(candidate: &'a Candidate, certs: &CertificatePlaces) -> Result<Place<'a>> {
+fn place<'a>(candidate: &'a Candidate, certs: &CertificatePlaces, auth: &AuthFiles) -> Result<Place<'a>> {
     let endpoint = &candidate.endpoint;
     let certificates = match candidate.skipped {
         None => Some(certs.read(endpoint.host())?),
         Some(_) => None,
     };
     let url = format!("https://{}/v2/{}", endpoint.authority(), endpoint.path());
-    Ok(Place { candidate, url, certificates, credentials: None })
+    let found = match candidate.skipped {
+        None => Some(auth.find(&AuthKey::from(&endpoint.name))?),
+        Some(_) => None,
+    };
+    let credentials = found.filter(|found| found.place != auth::Place::Nowhere).map(|found| found.place.to_string());
+    Ok(Place { candidate, url, certificates, credentials })
 }
 
 impl Place<'_> {

@@ -4,10 +4,15 @@ use holkas::Result;
 use holkas::error::Error;
 use holkas::inspect::{config, inspect, raw, raw_config, render, render_config, to_json};
 use holkas::open::{Rooms, open_source};
-use holkas::reference::{ArchiveSelect, ImageReference};
+use holkas::progress::{Event, Monitor};
+use holkas::reference::{ArchiveSelect, ImageReference, Name};
+use holkas::registry::Client;
+use holkas::registry::tags::tags;
 
-use super::Setting;
-use crate::{cli, output};
+use super::{Setting, registries};
+use crate::cli::Progress;
+use crate::cli::registry::Registry;
+use crate::{cli, output, progress};
 
 /// Prints what was asked for of the image. As in skopeo, no policy is asked: nothing is let in.
 pub(crate) fn run(arguments: &cli::Inspect, setting: &Setting<'_>) -> Result<()> {
@@ -15,8 +20,13 @@ pub(crate) fn run(arguments: &cli::Inspect, setting: &Setting<'_>) -> Result<()>
         return Err(Error::invalid("raw output does not support format option"));
     }
     let reference = ImageReference::parse(&arguments.image)?;
-    let rooms =
-        Rooms { shared_blob_dir: arguments.shared_blob_dir.clone(), ..setting.rooms(arguments.platform.as_ref())? };
+    let monitor = progress::monitor(Progress::Plain);
+    let typed = Registry::from(&arguments.registry);
+    let rooms = Rooms {
+        shared_blob_dir: arguments.shared_blob_dir.clone(),
+        registries: registries::client_for([&reference], &typed, &arguments.network, setting, &monitor)?,
+        ..setting.rooms(arguments.platform.as_ref())?
+    };
     let source = open_source(&reference, &rooms)?;
     let platform = &rooms.platform;
     match (arguments.raw, arguments.config) {
@@ -32,12 +42,25 @@ pub(crate) fn run(arguments: &cli::Inspect, setting: &Setting<'_>) -> Result<()>
         (false, false) => {
             let mut inspection = inspect(&*source, platform)?;
             inspection.name = repository(&reference);
+            if let (ImageReference::Docker(docker), Some(client), false) =
+                (&reference, &rooms.registries, arguments.no_tags)
+            {
+                inspection.repo_tags = tags_or_none(client, docker.name(), &*monitor);
+            }
             match &arguments.format {
                 Some(template) => output::write(render(template, &inspection)?.as_bytes()),
                 None => output::line(to_json(&inspection)?),
             }
         }
     }
+}
+
+/// Returns the repository's tags. That a registry does not list them is no reason to show nothing.
+fn tags_or_none(client: &Client, name: &Name, monitor: &dyn Monitor) -> Vec<String> {
+    tags(client, name).unwrap_or_else(|error| {
+        monitor.event(Event::Warning { text: &format!("{error}; go without them by --no-tags") });
+        Vec::new()
+    })
 }
 
 /// Returns the repository that a reference names, where its transport knows names of registries.

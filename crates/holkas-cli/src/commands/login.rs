@@ -7,15 +7,21 @@ use holkas::fs::display;
 use holkas::limits::TYPED_SECRET;
 use holkas::registry::auth::{AuthKey, Credentials, Found, Place, Secret, login};
 
-use super::Setting;
+use super::{Setting, registries};
+use crate::cli::Progress;
+use crate::cli::registry::{Network, Registry};
 use crate::terminal::{Echo, ask};
-use crate::{cli, environment, output};
+use crate::{cli, environment, output, progress};
 
 /// Checks a user and a password with the registry and keeps them, or prints the user that is logged in.
 pub(crate) fn run(arguments: &cli::Login, setting: &Setting<'_>) -> Result<()> {
     let key = AuthKey::parse(&arguments.registry)?;
     let keeping = &arguments.keeping;
-    let (files, store) = environment::login_files(keeping.authfile.as_deref(), keeping.compat_auth_file.as_deref())?;
+    let (files, store) = environment::login_files(
+        keeping.authfile.as_deref(),
+        keeping.compat_auth_file.as_deref(),
+        setting.registries()?.credential_helpers,
+    )?;
     if arguments.get_login {
         let user = files.find(&key)?.user.filter(|user| !user.is_empty());
         let missing = || Error::new(ErrorKind::Unauthorized, format!("not logged into {key}"));
@@ -31,7 +37,7 @@ pub(crate) fn run(arguments: &cli::Login, setting: &Setting<'_>) -> Result<()> {
     if let Some(known) = &known
         && arguments.username.is_none()
         && given.is_none()
-        && is_still_good(known, &key, arguments)?
+        && is_still_good(known, &key, arguments, setting)?
     {
         return output::line(format!("Existing credentials are valid. Already logged in to {}", key.registry()));
     }
@@ -45,7 +51,8 @@ pub(crate) fn run(arguments: &cli::Login, setting: &Setting<'_>) -> Result<()> {
             .map(Secret::new)
             .context(|| "asking for the password")?,
     };
-    let place = login(&store, &key, user.trim(), &password, &|credentials| check(arguments, &key, credentials))?;
+    let place =
+        login(&store, &key, user.trim(), &password, &|credentials| check(arguments, setting, &key, credentials))?;
     if arguments.verbose {
         let told = match &place {
             Place::File { path, .. } => display(path),
@@ -57,15 +64,20 @@ pub(crate) fn run(arguments: &cli::Login, setting: &Setting<'_>) -> Result<()> {
 }
 
 /// Asks a registry whether it accepts credentials: an error of kind `Unauthorized` says that it does not.
-///
-/// THE ONE PLACE FOR THE HTTP CLIENT: nothing else of `login` speaks to a registry.
-fn check(_arguments: &cli::Login, key: &AuthKey, _credentials: &Credentials) -> Result<()> {
-    Err(Error::unsupported(format!("this version cannot ask {} whether it accepts them", key.registry()))
-        .hint("nothing was written"))
+fn check(arguments: &cli::Login, setting: &Setting<'_>, key: &AuthKey, credentials: &Credentials) -> Result<()> {
+    let typed = Registry {
+        no_creds: true,
+        cert_dir: arguments.cert_dir.clone(),
+        tls_verify: arguments.keeping.tls_verify,
+        ..Registry::default()
+    };
+    let network = Network { no_cache: true, ..Network::default() };
+    let client = registries::client(&typed, &network, setting, &progress::monitor(Progress::Plain))?;
+    holkas::registry::login::check(&client, key.registry(), credentials)
 }
 
 /// Returns whether what is kept is still accepted; as in skopeo, it is only tried if nothing was given.
-fn is_still_good(known: &Found, key: &AuthKey, arguments: &cli::Login) -> Result<bool> {
+fn is_still_good(known: &Found, key: &AuthKey, arguments: &cli::Login, setting: &Setting<'_>) -> Result<bool> {
     match &known.credentials {
         Credentials::Anonymous => return Ok(false),
         Credentials::IdentityToken(_) => {
@@ -76,7 +88,7 @@ fn is_still_good(known: &Found, key: &AuthKey, arguments: &cli::Login) -> Result
         Credentials::Basic { .. } | Credentials::Bearer(_) => {}
     }
     output::line(format!("Authenticating with existing credentials for {key}"))?;
-    match check(arguments, key, &known.credentials) {
+    match check(arguments, setting, key, &known.credentials) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::Unauthorized => {
             output::line("Existing credentials are invalid, please enter valid username and password")?;

@@ -18,6 +18,8 @@ pub(crate) struct Output {
 pub(crate) fn holkas() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_holkas"));
     command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", "/nonexistent");
+    // Where no directory can be made: a test that wants a cache names one.
+    command.env("XDG_CACHE_HOME", "/dev/null");
     command
 }
 
