@@ -7,6 +7,7 @@
 
 mod files;
 mod header;
+mod input;
 mod parents;
 mod pax;
 mod tar;
@@ -14,7 +15,7 @@ mod tree;
 
 use std::collections::{BTreeSet, HashSet};
 use std::hash::{BuildHasher, RandomState};
-use std::io::Read;
+use std::io::BufRead;
 
 use crate::error::{Context, Error, Result, printable};
 use crate::fs::Dir;
@@ -89,7 +90,12 @@ pub type Split<'s> = &'s mut dyn FnMut(TarPiece<'_>) -> Result<()>;
 ///
 /// `Invalid` and `Refused` where the layer is at fault, `Unsupported` where it has what cannot be stored,
 /// `Forbidden` where the operating system does not allow it, and what `layer` and `split` return.
-pub fn unpack(layer: &mut dyn Read, into: &Dir, options: &UnpackOptions, split: Option<Split<'_>>) -> Result<Unpacked> {
+pub fn unpack(
+    layer: &mut dyn BufRead,
+    into: &Dir,
+    options: &UnpackOptions,
+    split: Option<Split<'_>>,
+) -> Result<Unpacked> {
     let mut reader = tar::Reader::new(layer, split);
     let mut tree = tree::Tree::new(into, *options)?;
     let mut unpacked = Unpacked::default();
@@ -134,7 +140,7 @@ fn put_all(reader: &mut tar::Reader<'_, '_>, tree: &mut tree::Tree<'_>, unpacked
 /// # Errors
 ///
 /// `Invalid` where it is no tar that [`unpack`] takes for one, and what `layer` and `take` return.
-pub fn pieces(layer: &mut dyn Read, take: Split<'_>) -> Result<()> {
+pub fn pieces(layer: &mut dyn BufRead, take: Split<'_>) -> Result<()> {
     let mut reader = tar::Reader::new(layer, Some(take));
     let mut header = tar::Header::new();
     let mut entries = 0;

@@ -4,7 +4,7 @@
 //! Nothing outside this file can make a [`Verified`], [`VerifiedBytes`] or [`VerifiedDiff`].
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 
 use crate::error::{Context, Error, Result};
@@ -400,12 +400,14 @@ pub struct DiffReader<R> {
     hasher: Hasher,
     expected: DiffId,
     read: u64,
+    /// How many of the next bytes were hashed already: those that were given by `fill_buf` and not consumed.
+    ahead: usize,
 }
 
 impl<R: Read> DiffReader<R> {
     /// Hashes what is read from `reader`, which gives the uncompressed layer.
     pub fn new(reader: R, expected: DiffId) -> Self {
-        Self { reader, hasher: expected.0.algorithm().hasher(), expected, read: 0 }
+        Self { reader, hasher: expected.0.algorithm().hasher(), expected, read: 0, ahead: 0 }
     }
 
     /// Reads what is left, then proves the diff ID. Also returns the reader below, so that it can prove itself.
@@ -431,9 +433,25 @@ impl<R> fmt::Debug for DiffReader<R> {
 impl<R: Read> Read for DiffReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = read_retrying(&mut self.reader, buffer)?;
-        self.hasher.update(&buffer[..n]);
+        self.hasher.update(&buffer[self.ahead.min(n)..n]);
+        self.ahead -= self.ahead.min(n);
         self.read += n as u64;
         Ok(n)
+    }
+}
+
+impl<R: BufRead> BufRead for DiffReader<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let bytes = self.reader.fill_buf()?;
+        self.hasher.update(&bytes[self.ahead..]);
+        self.ahead = bytes.len();
+        Ok(bytes)
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.reader.consume(n);
+        self.ahead -= n;
+        self.read += n as u64;
     }
 }
 

@@ -3,7 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use holkas::compress::{self, Compression, Decoder};
@@ -50,7 +50,8 @@ fn layer_in(parent: &Path, stream: impl Read + Send) -> holkas::Result<Unpacked>
     let dir = tempfile::tempdir_in(parent).unwrap();
     let (_, mut decoder) = Decoder::new(stream)?;
     let options = UnpackOptions { on_disk: OnDisk::Overlay, clock: Timestamp { seconds: 0, nanos: 0 } };
-    let unpacked = unpack(&mut decoder, &Dir::open(dir.path())?, &options, None)?;
+    let mut plain = BufReader::new(&mut decoder);
+    let unpacked = unpack(&mut plain, &Dir::open(dir.path())?, &options, None)?;
     decoder.finish()?;
     Ok(unpacked)
 }

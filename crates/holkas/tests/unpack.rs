@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is a test's error message")]
 
 use std::fs;
-use std::io::Read as _;
+use std::io::{BufReader, Read as _};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
@@ -31,7 +31,7 @@ fn unpack_into(tar: &[u8], into: &Path, on_disk: OnDisk) -> Result<(Unpacked, Ve
     let mut split = tar_split::Writer::new(Vec::new());
     let mut sink = |piece: TarPiece<'_>| split.piece(piece);
     // Short reads, so that headers do not come whole.
-    let mut source = Trickle(tar);
+    let mut source = BufReader::new(Trickle(tar));
     let unpacked = unpack(&mut source, &Dir::open(into)?, &options(on_disk), Some(&mut sink))?;
     Ok((unpacked, split.finish()?))
 }
@@ -498,7 +498,7 @@ fn errors_of_the_source_and_of_the_sink_come_through() {
     }
     let dir = tempfile::tempdir().unwrap();
     let into = Dir::open(dir.path()).unwrap();
-    let error = unpack(&mut Fails, &into, &options(OnDisk::Tree), None).unwrap_err();
+    let error = unpack(&mut BufReader::new(Fails), &into, &options(OnDisk::Tree), None).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Mismatch);
     let tar = one(Entry::new(FILE, "a"));
     let mut sink = |_: TarPiece<'_>| Err(holkas::Error::new(ErrorKind::NoSpace, "full"));

@@ -1,7 +1,7 @@
 //! The door: every check is lied to. And compression, which stands right behind it.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::sync::{Arc, Mutex};
 
 use holkas::ErrorKind;
@@ -237,6 +237,32 @@ fn a_beginning_is_not_trusted() {
     }
     let blob = PartialBlob::new(BODY, 9).followed_by(io::empty());
     assert_eq!(read_all(blob.verify(&honest())).expect_err("no more than it said").kind(), ErrorKind::Mismatch);
+}
+
+#[test]
+fn every_byte_of_a_diff_is_hashed_once_however_it_is_read() {
+    for looked_at in 0..=BODY.len() {
+        for capacity in [1, 5, 100] {
+            let mut diff = DiffReader::new(io::BufReader::with_capacity(capacity, BODY), DiffId(digest(BODY)));
+            let mut left = looked_at;
+            while left > 0 {
+                diff.fill_buf().expect("honest");
+                let length = diff.fill_buf().expect("honest, looked at again").len();
+                // Some is looked at, but read and not consumed, and some is never asked for.
+                let length = length.min(left);
+                diff.consume(length - length / 2);
+                diff.read_exact(&mut vec![0; length / 2]).expect("honest");
+                left -= length;
+            }
+            diff.fill_buf().expect("honest");
+            let (proof, _) = diff.finish().expect("honest");
+            assert_eq!(proof.size(), BODY.len() as u64);
+        }
+    }
+    let mut lie = DiffReader::new(BODY, DiffId(digest(b"x")));
+    let length = lie.fill_buf().expect("not known yet").len();
+    lie.consume(length);
+    assert_eq!(lie.finish().map(|_| ()).expect_err("another").kind(), ErrorKind::Mismatch);
 }
 
 fn packed(compression: Compression, bytes: &[u8]) -> Vec<u8> {

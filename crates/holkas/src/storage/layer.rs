@@ -3,7 +3,7 @@
 //! One thread reads, hashes and decompresses the blob; one hashes the plain bytes and writes the tar-split; the
 //! caller's makes the tree. Bounded buffers lie between them. Disks are kept busy meanwhile.
 
-use std::io::Read;
+use std::io::BufRead;
 use std::thread;
 
 use super::fan_out::{Reader, Source, fan_out};
@@ -96,7 +96,7 @@ fn ended<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
     thread.join().unwrap_or_else(|_| Err(Error::invalid("a thread panicked; this is a defect of holkas")))
 }
 
-fn write_split(plain: &mut impl Read, (dir, name): (&Dir, &str)) -> Result<()> {
+fn write_split(plain: &mut impl BufRead, (dir, name): (&Dir, &str)) -> Result<()> {
     let mut writer = tar_split::Writer::new(dir.stage(0o600)?);
     pieces(plain, &mut |piece| writer.piece(piece))?;
     writer.finish()?.finish_unsynced(name)

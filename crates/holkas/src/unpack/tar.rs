@@ -3,13 +3,14 @@
 //! What Go's `archive/tar` reads for containers/storage is read to the same effect; where tars can have two faces,
 //! they are refused.
 
-use std::io::{ErrorKind, Read};
+use std::io::BufRead;
 
 use super::header::{self, BLOCK, Block, Kind};
+use super::input::Input;
 use super::pax::{self, Pax};
 use super::{Split, TarPiece, Timestamp};
 use crate::error::{Error, Result};
-use crate::limits::{CHUNK, PATH, TAR_EXTENSION};
+use crate::limits::{PATH, TAR_EXTENSION};
 
 /// One entry, its extensions applied. It is used again for the next, so that entries cost no allocation.
 #[derive(Debug)]
@@ -49,12 +50,8 @@ impl Header {
 
 /// Reads a tar.
 pub(super) struct Reader<'r, 's> {
-    source: &'r mut dyn Read,
+    input: Input<'r>,
     split: Option<Split<'s>>,
-    buffer: Box<[u8]>,
-    start: usize,
-    end: usize,
-    ended: bool,
     /// Content of the current entry that is still to come.
     remaining: u64,
     /// What follows it up to a whole block.
@@ -71,9 +68,8 @@ struct Pending {
 }
 
 impl<'r, 's> Reader<'r, 's> {
-    pub(super) fn new(source: &'r mut dyn Read, split: Option<Split<'s>>) -> Self {
-        let buffer = vec![0; CHUNK].into_boxed_slice();
-        Self { source, split, buffer, start: 0, end: 0, ended: false, remaining: 0, padding: 0, extension: Vec::new() }
+    pub(super) fn new(source: &'r mut dyn BufRead, split: Option<Split<'s>>) -> Self {
+        Self { input: Input::new(source), split, remaining: 0, padding: 0, extension: Vec::new() }
     }
 
     /// Reads the next entry into `header`; at the end hands on all that follows, and returns `false`.
@@ -83,8 +79,7 @@ impl<'r, 's> Reader<'r, 's> {
         self.content(|_| Ok(()))?;
         let mut pending = Pending::default();
         loop {
-            let have = self.fill(BLOCK)?;
-            if have == 0 || self.at_end(have)? {
+            if self.at_end()? {
                 if pending.pax.is_some() || pending.name.is_some() || pending.link.is_some() {
                     return Err(Error::invalid("the tar ends with an extended header that belongs to no entry"));
                 }
@@ -92,7 +87,7 @@ impl<'r, 's> Reader<'r, 's> {
                 self.pass_all()?;
                 return Ok(false);
             }
-            let block: [u8; BLOCK] = self.buffer[self.start..self.start + BLOCK].try_into().expect("a block is there");
+            let block: [u8; BLOCK] = self.input.fill(BLOCK)?[..BLOCK].try_into().expect("a block is there");
             let parsed = header::parse(&block)?;
             self.pass(BLOCK)?;
             let twice = match parsed.kind {
@@ -136,38 +131,40 @@ impl<'r, 's> Reader<'r, 's> {
     /// Gives the contents of the current entry to `take`, in pieces, and passes over its padding.
     pub(super) fn content(&mut self, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         while self.remaining > 0 {
-            let have = self.fill(1)?;
-            if have == 0 {
+            let bytes = self.input.fill(1)?;
+            if bytes.is_empty() {
                 return Err(Error::invalid(format!("the tar ends {} bytes before the end of a file", self.remaining)));
             }
-            let length = usize::try_from(self.remaining).map_or(have, |remaining| remaining.min(have));
-            let piece = &self.buffer[self.start..self.start + length];
+            let length = usize::try_from(self.remaining).map_or(bytes.len(), |remaining| remaining.min(bytes.len()));
+            let piece = &bytes[..length];
             take(piece)?;
             if let Some(split) = &mut self.split {
                 split(TarPiece::Content(piece))?;
             }
-            self.start += length;
+            self.input.consume(length);
             self.remaining -= length as u64;
         }
         // Padding may be cut off at the very end: Go takes it.
-        let have = self.fill(self.padding)?;
+        let have = self.input.fill(self.padding)?.len();
         self.pass(self.padding.min(have))?;
         self.padding = 0;
         Ok(())
     }
 
-    /// Returns whether a block of zeros is next. A second one must follow, or nothing.
-    fn at_end(&mut self, have: usize) -> Result<bool> {
-        if have < BLOCK {
-            return Err(Error::invalid("the tar ends within a header"));
+    /// Returns whether the tar ends here: with nothing more, or with a block of zeros, after which must be a second one
+    /// or nothing.
+    fn at_end(&mut self) -> Result<bool> {
+        let is_zero = |block: &[u8]| block.iter().all(|&byte| byte == 0);
+        match self.input.fill(BLOCK)? {
+            [] => return Ok(true),
+            bytes if bytes.len() < BLOCK => return Err(Error::invalid("the tar ends within a header")),
+            bytes if !is_zero(&bytes[..BLOCK]) => return Ok(false),
+            _ => {}
         }
-        if self.buffer[self.start..self.start + BLOCK].iter().any(|&byte| byte != 0) {
-            return Ok(false);
-        }
-        match self.fill(2 * BLOCK)? {
-            BLOCK => Ok(true),
-            have if have < 2 * BLOCK => Err(Error::invalid("the tar ends within its second end block")),
-            _ if self.buffer[self.start + BLOCK..self.start + 2 * BLOCK].iter().all(|&byte| byte == 0) => Ok(true),
+        match self.input.fill(2 * BLOCK)? {
+            bytes if bytes.len() == BLOCK => Ok(true),
+            bytes if bytes.len() < 2 * BLOCK => Err(Error::invalid("the tar ends within its second end block")),
+            bytes if is_zero(&bytes[BLOCK..2 * BLOCK]) => Ok(true),
             _ => Err(Error::invalid("a single block of zeros within the tar")),
         }
     }
@@ -177,34 +174,34 @@ impl<'r, 's> Reader<'r, 's> {
         self.extension.clear();
         let mut remaining = size as usize;
         while remaining > 0 {
-            let have = self.fill(1)?;
-            if have == 0 {
+            let bytes = self.input.fill(1)?;
+            if bytes.is_empty() {
                 return Err(Error::invalid("the tar ends within an extended header"));
             }
-            let length = remaining.min(have);
-            self.extension.extend_from_slice(&self.buffer[self.start..self.start + length]);
+            let length = remaining.min(bytes.len());
+            self.extension.extend_from_slice(&bytes[..length]);
             self.pass(length)?;
             remaining -= length;
         }
         let padding = (size.wrapping_neg() % BLOCK as u64) as usize;
-        let have = self.fill(padding)?;
+        let have = self.input.fill(padding)?.len();
         self.pass(padding.min(have))
     }
 
-    /// Hands on `length` buffered bytes as raw.
+    /// Hands on `length` bytes, which were looked at, as raw.
     fn pass(&mut self, length: usize) -> Result<()> {
         if length > 0
             && let Some(split) = &mut self.split
         {
-            split(TarPiece::Raw(&self.buffer[self.start..self.start + length]))?;
+            split(TarPiece::Raw(&self.input.fill(length)?[..length]))?;
         }
-        self.start += length;
+        self.input.consume(length);
         Ok(())
     }
 
     fn pass_all(&mut self) -> Result<()> {
         loop {
-            match self.fill(1)? {
+            match self.input.fill(1)?.len() {
                 0 => return Ok(()),
                 have => self.pass(have)?,
             }
@@ -216,26 +213,6 @@ impl<'r, 's> Reader<'r, 's> {
             Some(split) => split(piece),
             None => Ok(()),
         }
-    }
-
-    /// Reads until `want` bytes (at most two blocks) are buffered, or the end; returns how many are.
-    fn fill(&mut self, want: usize) -> Result<usize> {
-        if self.start == self.end {
-            (self.start, self.end) = (0, 0);
-        }
-        if self.end - self.start < want && self.start + want > self.buffer.len() {
-            self.buffer.copy_within(self.start..self.end, 0);
-            (self.start, self.end) = (0, self.end - self.start);
-        }
-        while self.end - self.start < want && !self.ended {
-            match self.source.read(&mut self.buffer[self.end..]) {
-                Ok(0) => self.ended = true,
-                Ok(length) => self.end += length,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(self.end - self.start)
     }
 }
 
