@@ -117,13 +117,14 @@ fn kind_of(flag: u8) -> Result<Kind> {
 
 /// The sum is over bytes; some old tools took them as signed. Both are accepted, as everywhere.
 fn check_sum(block: &[u8; BLOCK]) -> Result<()> {
-    let (mut unsigned, mut signed) = (8 * i64::from(b' '), 8 * i64::from(b' '));
-    for &byte in block[..148].iter().chain(&block[156..]) {
-        unsigned += i64::from(byte);
-        signed += i64::from(byte as i8);
-    }
+    let (before, after) = (&block[..148], &block[156..]);
+    // The field itself counts as spaces.
+    let spaces = 8 * i64::from(b' ');
+    let unsigned = |bytes: &[u8]| bytes.iter().map(|&byte| i64::from(byte)).sum::<i64>();
+    let signed = |bytes: &[u8]| bytes.iter().map(|&byte| i64::from(byte as i8)).sum::<i64>();
     match octal(&block[148..156]) {
-        Some(sum) if sum == unsigned || sum == signed => Ok(()),
+        Some(sum) if sum == spaces + unsigned(before) + unsigned(after) => Ok(()),
+        Some(sum) if sum == spaces + signed(before) + signed(after) => Ok(()),
         _ => Err(Error::invalid("a tar header has a wrong checksum: this is no tar, or it is damaged")),
     }
 }
