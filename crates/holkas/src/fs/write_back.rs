@@ -9,8 +9,10 @@ use std::thread::{self, JoinHandle};
 use super::Dir;
 use crate::error::{Error, Result};
 
-/// After so many bytes it is worth starting. Far more, and the disk idles first; far less, and journals are written often.
-const STRETCH: u64 = 64 << 20;
+/// After so many bytes it is worth starting: what is left for the sync at the end is about as much.
+///
+/// A disk that takes longer to write it than we do gets more at a time, since requests do not queue.
+const STRETCH: u64 = 16 << 20;
 
 /// A thread that syncs a file system each time that much has been written to it.
 ///
