@@ -101,8 +101,8 @@ impl Host {
         match ping(true) {
             Err(error) if self.trust == Trust::Anyone && error.kind() != ErrorKind::Cancelled => {
                 ping(false).map_err(|plain| match plain.kind() {
-                    // Of two failures to reach it, the one by https says more.
-                    ErrorKind::Network if error.kind() != ErrorKind::Network => error,
+                    // A server that speaks TLS answers plain HTTP by 400, or not at all: then the first failure says more.
+                    ErrorKind::Network | ErrorKind::Invalid if error.kind() != ErrorKind::Network => error,
                     _ => plain,
                 })
             }

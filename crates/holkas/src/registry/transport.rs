@@ -204,6 +204,6 @@ mod tests {
         {
             assert!(proxies.of(secure, authority).is_none(), "{authority}");
         }
-        assert!(!format!("{proxies:?}{}", proxy("http://u:secret@h:no").expect_err("no port")).contains("secret"));
+        assert!(!format!("{proxies:?}{}", proxy("gopher://u:secret@h").expect_err("no proxy")).contains("secret"));
     }
 }
