@@ -134,6 +134,20 @@ fn descriptors() {
             assert_eq!(error.kind(), ErrorKind::Invalid, "{place} = {digest}");
         }
     }
+    // What a manifest is about is as strict, and may be absent.
+    for digest in &digests {
+        let subject = json!({"mediaType": OCI, "digest": digest, "size": 1});
+        for document in [manifest(), json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []})] {
+            let error = parse(&with(document, "/subject", subject.clone())).expect_err("a subject");
+            assert!(error.to_string().contains("subject"), "{digest}: {error}");
+        }
+    }
+    let subject = json!({"mediaType": OCI, "digest": format!("sha256:{hex}"), "size": 1});
+    for (subject, found) in [(subject, true), (Value::Null, false)] {
+        let document = parse(&with(manifest(), "/subject", subject)).expect("a manifest");
+        assert_eq!(document.subject().is_some(), found);
+    }
+    assert!(parse(&with(manifest(), "/subject", json!("sha256"))).is_err());
     for size in [json!(-1), json!(9_223_372_036_854_775_808_u64), json!(1.5), json!("1"), Value::Null] {
         let error = parse(&with(manifest(), "/layers/0/size", size.clone())).expect_err("a size");
         assert!(error.to_string().contains("layers[0]"), "{size}: {error}");

@@ -2,6 +2,8 @@
 //!
 //! A document that two readers could take for different kinds is refused (CVE-2021-41190).
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 use super::media_type::{self, Format, Meaning, MediaType};
@@ -43,6 +45,15 @@ impl Document {
             Self::Manifest(manifest) => manifest.raw(),
             Self::Index(index) => index.raw(),
             Self::Schema1(schema1) => schema1.raw(),
+        }
+    }
+
+    /// Returns the manifest or index that this one is about, if it says so.
+    pub fn subject(&self) -> Option<&Descriptor> {
+        match self {
+            Self::Manifest(manifest) => manifest.subject(),
+            Self::Index(index) => index.subject(),
+            Self::Schema1(_) => None,
         }
     }
 }
@@ -146,6 +157,29 @@ pub(super) fn descriptor(value: &Value, place: impl Fn() -> String) -> Result<De
         return Err(Error::invalid(format!("the size {} is beyond any blob", descriptor.size)).context(place()));
     }
     Ok(descriptor)
+}
+
+/// Parses what a manifest or an index is about.
+pub(super) fn subject(fields: &Map<String, Value>) -> Result<Option<Box<Descriptor>>> {
+    match fields.get("subject") {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => descriptor(value, || "`subject`".to_string()).map(|subject| Some(Box::new(subject))),
+    }
+}
+
+/// Parses the annotations of a manifest or an index.
+pub(super) fn annotations(fields: &Map<String, Value>) -> Result<BTreeMap<String, String>> {
+    match fields.get("annotations") {
+        None | Some(Value::Null) => Ok(BTreeMap::new()),
+        Some(value) => serde_json::from_value(value.clone())
+            .map_err(|error| Error::invalid(error.to_string()))
+            .context(|| "`annotations`"),
+    }
+}
+
+/// Returns the type that a manifest or an index gives itself; the empty one is none.
+pub(super) fn artifact_type(fields: &Map<String, Value>) -> Option<MediaType> {
+    fields.get("artifactType").and_then(Value::as_str).filter(|text| !text.is_empty()).map(MediaType::new)
 }
 
 /// Guesses a manifest's media type from its bytes alone, as containers/image does for `dir:` and stores.

@@ -17,6 +17,9 @@ pub struct Index {
     raw: VerifiedBytes,
     format: Format,
     entries: Vec<Descriptor>,
+    annotations: BTreeMap<String, String>,
+    artifact_type: Option<MediaType>,
+    subject: Option<Box<Descriptor>>,
 }
 
 impl Index {
@@ -42,7 +45,8 @@ impl Index {
             .enumerate()
             .map(|(n, value)| document::descriptor(value, || format!("`manifests[{n}]`")))
             .collect::<Result<_>>()?;
-        Ok(Self { raw, format, entries })
+        let (annotations, subject) = (document::annotations(fields)?, document::subject(fields)?);
+        Ok(Self { raw, format, entries, annotations, artifact_type: document::artifact_type(fields), subject })
     }
 
     /// Returns the bytes as they came.
@@ -76,6 +80,21 @@ impl Index {
     /// Returns the entries in their order.
     pub fn entries(&self) -> &[Descriptor] {
         &self.entries
+    }
+
+    /// Returns the annotations.
+    pub fn annotations(&self) -> &BTreeMap<String, String> {
+        &self.annotations
+    }
+
+    /// Returns the type that the index gives itself.
+    pub fn artifact_type(&self) -> Option<&MediaType> {
+        self.artifact_type.as_ref()
+    }
+
+    /// Returns the manifest or index that this one is about, if it says so.
+    pub fn subject(&self) -> Option<&Descriptor> {
+        self.subject.as_deref()
     }
 
     /// Returns the entry that names `digest`, if there is one.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::document::{self, Document};
 use super::media_type::{Format, Meaning};
 use super::{Descriptor, Digest, MediaType, media_type};
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::verify::VerifiedBytes;
 
 /// The manifest of one image.
@@ -19,6 +19,7 @@ pub struct Manifest {
     layers: Vec<Descriptor>,
     annotations: BTreeMap<String, String>,
     artifact_type: Option<MediaType>,
+    subject: Option<Box<Descriptor>>,
 }
 
 impl Manifest {
@@ -45,15 +46,8 @@ impl Manifest {
                 .collect::<Result<_>>()?,
             Some(_) => return Err(Error::invalid("`layers` is not a list")),
         };
-        let annotations = match fields.get("annotations") {
-            None | Some(Value::Null) => BTreeMap::new(),
-            Some(value) => serde_json::from_value(value.clone())
-                .map_err(|error| Error::invalid(error.to_string()))
-                .context(|| "`annotations`")?,
-        };
-        let artifact_type =
-            fields.get("artifactType").and_then(Value::as_str).filter(|t| !t.is_empty()).map(MediaType::new);
-        Ok(Self { raw, format, config, layers, annotations, artifact_type })
+        let (annotations, subject) = (document::annotations(fields)?, document::subject(fields)?);
+        Ok(Self { raw, format, config, layers, annotations, artifact_type: document::artifact_type(fields), subject })
     }
 
     /// Returns the bytes as they came.
@@ -97,6 +91,16 @@ impl Manifest {
     /// Returns the annotations.
     pub fn annotations(&self) -> &BTreeMap<String, String> {
         &self.annotations
+    }
+
+    /// Returns the type that an artifact gives itself.
+    pub fn artifact_type(&self) -> Option<&MediaType> {
+        self.artifact_type.as_ref()
+    }
+
+    /// Returns the manifest or index that this one is about, if it says so.
+    pub fn subject(&self) -> Option<&Descriptor> {
+        self.subject.as_deref()
     }
 
     /// Returns whether this is a runnable image, by its config's type, and not an artifact.
