@@ -180,6 +180,10 @@ pub(crate) struct Copy {
     /// Leave signatures behind
     #[arg(long)]
     pub(crate) remove_signatures: bool,
+    /// Take along what belongs to the image: signatures, attestations and bills of materials that refer to it, or that
+    /// cosign keeps under tags, and what belongs to those
+    #[arg(long)]
+    pub(crate) referrers: bool,
     /// Write the digest of the manifest that was written into this file, without a newline
     #[arg(long, value_name = "FILE")]
     pub(crate) digestfile: Option<PathBuf>,

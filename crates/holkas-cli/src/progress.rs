@@ -57,6 +57,7 @@ fn plain(event: &Event<'_>) -> Option<String> {
         }
         Event::LayerFinished { digest, reused: true, .. } => format!("  layer {} (already there)", short(digest)),
         Event::ImageFinished { image } => format!("{image}: done"),
+        Event::ReferrerFinished { digest, kind, .. } => format!("  referrer {} ({kind})", short(digest)),
         Event::Committing => "committing".to_string(),
         Event::Warning { text } => format!("warning: {text}"),
         _ => return None,
@@ -89,6 +90,9 @@ fn object(event: &Event<'_>) -> Option<serde_json::Value> {
             json!({ "event": "layer-finished", "digest": digest, "bytes": bytes, "reused": reused })
         }
         Event::ImageFinished { image } => json!({ "event": "image-finished", "image": image }),
+        Event::ReferrerFinished { subject, digest, kind } => {
+            json!({ "event": "referrer-finished", "subject": subject, "digest": digest, "kind": kind })
+        }
         Event::Committing => json!({ "event": "committing" }),
         Event::Warning { text } => json!({ "event": "warning", "text": text }),
         _ => return None,

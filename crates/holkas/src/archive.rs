@@ -12,7 +12,7 @@ pub(crate) mod input;
 pub(crate) mod writer;
 
 use crate::error::{Context, Error, Result, printable};
-use crate::image::{ImageSource, Layer, LayerBlob, PolicyIdentity, UntrustedSignature};
+use crate::image::{ImageSource, Layer, LayerBlob, PolicyIdentity, Referrer, UntrustedSignature};
 use crate::layout::{self, Files, LayoutSource};
 use crate::limits::Limit;
 use crate::oci::{Descriptor, Digest};
@@ -86,5 +86,13 @@ impl ImageSource for OciArchiveSource {
 
     fn signatures(&self, manifest: &Digest) -> Result<Vec<UntrustedSignature>> {
         self.0.signatures(manifest)
+    }
+
+    fn keeps_referrers(&self) -> bool {
+        self.0.keeps_referrers()
+    }
+
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Referrer>> {
+        self.0.referrers(subject)
     }
 }

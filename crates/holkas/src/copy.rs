@@ -3,6 +3,7 @@
 pub mod convert;
 pub mod layers;
 mod list;
+mod referrers;
 mod ticker;
 
 use std::num::NonZero;
@@ -47,6 +48,8 @@ pub struct CopyOptions {
     pub preserve_digests: bool,
     /// Leave signatures behind.
     pub remove_signatures: bool,
+    /// Take along what belongs to the image: its referrers and what cosign keeps under tags, and what belongs to those.
+    pub referrers: bool,
     /// Compress layers so, at this level.
     pub compress: Option<(Compression, Option<i32>)>,
     /// Store layers uncompressed.
@@ -69,6 +72,7 @@ impl Default for CopyOptions {
             format: None,
             preserve_digests: false,
             remove_signatures: false,
+            referrers: false,
             compress: None,
             decompress: false,
             allow_changes: false,
@@ -105,6 +109,8 @@ pub struct Copied {
     pub layers: usize,
     /// Compressed bytes of those layers.
     pub bytes: u64,
+    /// Manifests that belong to what was copied, and that were taken along.
+    pub referrers: usize,
 }
 
 /// Copies what the source's reference names.
@@ -139,20 +145,39 @@ fn stage(
     monitor: &dyn Monitor,
 ) -> Result<Copied> {
     policy.check(&source.policy_scopes(), &source.name())?;
-    let top = crate::image::open_top(source)?;
-    match (top, options.multi_arch) {
+    if options.referrers {
+        referrers::check(source, destination)?;
+    }
+    let (mut copied, subjects) = stage_top(source, destination, options, monitor)?;
+    if options.referrers {
+        copied.referrers = referrers::copy(source, destination, &subjects, options, monitor)?;
+    }
+    Ok(copied)
+}
+
+/// Stages what the source's reference names, and returns the digests of all manifests and indexes that were.
+fn stage_top(
+    source: &dyn ImageSource,
+    destination: &dyn ImageDestination,
+    options: &CopyOptions,
+    monitor: &dyn Monitor,
+) -> Result<(Copied, Vec<Digest>)> {
+    let one = |(copied, descriptor): (Copied, Descriptor)| (copied, vec![descriptor.digest]);
+    match (crate::image::open_top(source)?, options.multi_arch) {
         (Document::Schema1(schema1), _) => Err(schema1.refusal()),
         (Document::Manifest(manifest), _) => {
-            copy_one(source, destination, manifest, Vec::new(), options, monitor).map(|(copied, _)| copied)
+            copy_one(source, destination, manifest, Vec::new(), options, monitor).map(one)
         }
         (Document::Index(index), MultiArch::System) => {
             let (manifest, indexes) = select(source, index, &options.platform)?;
-            copy_one(source, destination, manifest, indexes, options, monitor).map(|(copied, _)| copied)
+            copy_one(source, destination, manifest, indexes, options, monitor).map(one)
         }
         (Document::Index(index), MultiArch::IndexOnly) => {
             check_index(destination, &index, options)?;
             destination.put_index(&index, &admitted(|| source.signatures(index.digest()), destination, options)?)?;
-            Ok(Copied { manifest_digest: *index.digest(), image_id: None, layers: 0, bytes: 0 })
+            let manifest_digest = *index.digest();
+            let copied = Copied { manifest_digest, image_id: None, layers: 0, bytes: 0, referrers: 0 };
+            Ok((copied, vec![manifest_digest]))
         }
         (Document::Index(index), MultiArch::All | MultiArch::Platforms) => {
             refuse_ungrouped(destination)?;
@@ -237,7 +262,8 @@ fn copy_one(
         }
         Plan::Convert(format) => convert::move_converted(source, destination, &image, format, options, monitor)?,
     };
-    let copied = Copied { manifest_digest: descriptor.digest, image_id, layers: image.layers.len(), bytes };
+    let layers = image.layers.len();
+    let copied = Copied { manifest_digest: descriptor.digest, image_id, layers, bytes, referrers: 0 };
     Ok((copied, descriptor))
 }
 
@@ -268,8 +294,20 @@ fn refuse_ungrouped(destination: &dyn ImageDestination) -> Result<()> {
         .hint("copy one platform by --multi-arch=system, or several into one store by `holkas embed`"))
 }
 
-/// Refuses a change that was not asked for, or that signatures forbid.
-fn refuse_change(what: &str, reasons: &str, asked: bool, signatures: &[UntrustedSignature]) -> Result<()> {
+/// Refuses a change that was not asked for, or that signatures or referrers forbid.
+fn refuse_change(
+    what: &str,
+    reasons: &str,
+    asked: bool,
+    signatures: &[UntrustedSignature],
+    options: &CopyOptions,
+) -> Result<()> {
+    if options.referrers {
+        return Err(Error::refused(format!(
+            "the {what} would have to change, and what refers to it would then refer to nothing: {reasons}"
+        ))
+        .hint("copy without --referrers, or keep it as it is by --preserve-digests where the destination allows it"));
+    }
     if !asked {
         return Err(Error::refused(format!("the {what} would have to change: {reasons}"))
             .hint("its digest would be a new one; ask for that with -f oci, -f v2s2 or --allow-changes"));
@@ -361,6 +399,6 @@ fn plan(
     if reasons.is_empty() || !capabilities.manifests {
         return Ok(Plan::AsIs);
     }
-    refuse_change("image", &reasons.join(", and "), options.may_change(source), &image.signatures)?;
+    refuse_change("image", &reasons.join(", and "), options.may_change(source), &image.signatures, options)?;
     Ok(Plan::Convert(format))
 }

@@ -109,6 +109,15 @@ impl Error {
         Self(Box::new(Inner { kind: *kind, cause: cause.clone(), frames: frames.clone(), hint: hint.clone() }))
     }
 
+    /// Makes `NotFound` of a part into `Mismatch` of the whole: what the caller asked for is there, but lacks something.
+    #[must_use]
+    pub(crate) fn lacking(mut self) -> Self {
+        if self.0.kind == ErrorKind::NotFound {
+            self.0.kind = ErrorKind::Mismatch;
+        }
+        self
+    }
+
     /// Adds a frame around the error: what we were doing, and to what.
     #[must_use]
     pub fn context(mut self, frame: impl Into<String>) -> Self {

@@ -1,5 +1,7 @@
 //! Images and layers as they travel, and what a room must be able to do to send or receive them.
 
+mod referrers;
+
 use std::fmt;
 
 use crate::error::{Error, Result};
@@ -8,6 +10,9 @@ use crate::oci::{Descriptor, DiffId, Digest, Document, ImageConfig, Index, Manif
 use crate::progress::Counter;
 use crate::reference::Name;
 use crate::verify::{BlobReader, DiffReader, PartialBlob, UntrustedBlob, Verified, VerifiedBytes, VerifiedDiff};
+
+pub use referrers::{Attached, Attachment, Referrer};
+pub(crate) use referrers::{cosign_tags, list_tag, listed};
 
 /// One image on its way: everything about it that is known before its first layer is opened.
 #[derive(Debug, Clone)]
@@ -143,6 +148,20 @@ pub trait ImageSource: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// Returns whether [`ImageSource::referrers`] can find anything.
+    fn keeps_referrers(&self) -> bool {
+        false
+    }
+
+    /// Returns what belongs to a manifest or an index, in an order that is the same every time.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` if there is more of it than [`crate::limits::REFERRERS`]; whatever the room says.
+    fn referrers(&self, _subject: &Digest) -> Result<Vec<Referrer>> {
+        Ok(Vec::new())
+    }
+
     /// Returns the repository of a registry that the images are read from.
     fn repository(&self) -> Option<&Name> {
         None
@@ -238,8 +257,29 @@ pub trait ImageDestination: Send + Sync {
     /// Puts an index that another index names, after its own instances.
     fn put_index_within(&self, index: &Index, signatures: &[UntrustedSignature]) -> Result<()>;
 
+    /// Returns whether the room can hold what belongs to an image: see [`ImageDestination::put_referrer`].
+    fn holds_referrers(&self) -> bool {
+        false
+    }
+
+    /// Begins the blobs of something that belongs to an image, and that the reference does not name.
+    fn begin_referrer<'a>(&'a self, _image: &'a Image) -> Result<Box<dyn ImageWriter + 'a>> {
+        Err(no_referrers(self.name()))
+    }
+
+    /// Puts a manifest or an index that belongs to an image, after its blobs, or after what it names.
+    fn put_referrer(&self, _document: &Attached, _attachment: &Attachment) -> Result<()> {
+        Err(no_referrers(self.name()))
+    }
+
     /// Syncs what was committed and makes all of it visible at once.
     fn publish(self: Box<Self>) -> Result<()>;
+}
+
+/// Makes the error of a destination that has no place for what belongs to an image.
+pub(crate) fn no_referrers(destination: String) -> Error {
+    Error::unsupported(format!("{destination} has no place for what belongs to an image, such as its signatures"))
+        .hint("copy to docker://, oci: or oci-archive:, or without --referrers")
 }
 
 /// An image being written.
@@ -314,11 +354,9 @@ impl Image {
     /// that the source keeps beside it.
     pub fn open(source: &dyn ImageSource, manifest: Manifest, mut indexes: Vec<Index>) -> Result<Self> {
         use crate::error::Context;
-        use crate::limits::CONFIG;
 
         let frame = || format!("reading config {} of {}", manifest.config().digest, source.name());
-        let read = || source.open_config(manifest.config())?.read_verified(manifest.config(), CONFIG);
-        let config_bytes = from_any_place(source, manifest.config(), |_| {}, read).context(frame)?;
+        let config_bytes = read_config(source, &manifest)?;
         let config = match manifest.is_image() {
             true => Some(ImageConfig::parse(config_bytes.clone()).context(frame)?),
             false => None,
@@ -358,6 +396,14 @@ impl Image {
     pub fn opaque_layer(&self) -> Option<&Layer> {
         self.layers.iter().find(|layer| layer.descriptor.media_type.meaning() == Meaning::Other)
     }
+}
+
+/// Reads a manifest's config.
+fn read_config(source: &dyn ImageSource, manifest: &Manifest) -> Result<VerifiedBytes> {
+    use crate::error::Context;
+    let frame = || format!("reading config {} of {}", manifest.config().digest, source.name());
+    let read = || source.open_config(manifest.config())?.read_verified(manifest.config(), crate::limits::CONFIG);
+    from_any_place(source, manifest.config(), |_| {}, read).context(frame)
 }
 
 /// Reads what a source's reference names, parsed.

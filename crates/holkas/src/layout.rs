@@ -12,17 +12,21 @@ pub(crate) mod destination;
 pub(crate) mod index;
 pub(crate) mod partials;
 pub(crate) mod place;
+mod referrers;
 
 use std::fmt;
 use std::path::Path;
 
 use crate::error::{Context, Error, Result};
 use crate::fs::{Dir, display};
-use crate::image::{ImageSource, Layer, LayerBlob, PolicyIdentity, UntrustedSignature};
+use crate::image::{ImageSource, Layer, LayerBlob, PolicyIdentity, Referrer, UntrustedSignature};
 use crate::limits::{LAYOUT_INDEX, Limit, MANIFEST, OCI_LAYOUT};
 use crate::oci::{Descriptor, Digest};
 use crate::reference::{LayoutReference, LayoutSelect};
 use crate::verify::{UntrustedBlob, VerifiedBytes};
+
+use index::LayoutIndex;
+use referrers::Subjects;
 
 pub use delete::delete;
 pub use destination::LayoutDestination;
@@ -33,7 +37,10 @@ pub struct LayoutSource {
     reference: LayoutReference,
     transport: &'static str,
     files: Box<dyn Files>,
+    index: LayoutIndex,
     top: Descriptor,
+    /// What the manifests of `index.json` are about, once that was read.
+    subjects: Subjects,
 }
 
 /// Where the files of a layout are.
@@ -66,8 +73,9 @@ impl LayoutSource {
         let Some(index) = files.read("index.json", LAYOUT_INDEX)? else {
             return Err(Error::not_found("the layout has no `index.json`"));
         };
-        let top = index::LayoutIndex::parse(&index)?.select(&reference.select)?;
-        Ok(Self { reference: reference.clone(), transport, files, top })
+        let index = LayoutIndex::parse(&index)?;
+        let top = index.select(&reference.select)?;
+        Ok(Self { reference: reference.clone(), transport, files, index, top, subjects: Subjects::default() })
     }
 
     /// Returns the entry of `index.json` that was found.
@@ -132,6 +140,14 @@ impl ImageSource for LayoutSource {
 
     fn signatures(&self, _: &Digest) -> Result<Vec<UntrustedSignature>> {
         Ok(Vec::new())
+    }
+
+    fn keeps_referrers(&self) -> bool {
+        true
+    }
+
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Referrer>> {
+        self.subjects.find(&*self.files, &self.index, subject)
     }
 }
 

@@ -101,3 +101,14 @@ pub const PAGE: Limit = Limit { bytes: 16 * MIB, what: "page of a list" };
 pub const PAGES: usize = 100_000;
 /// Entries of one list, which is kept in memory whole.
 pub const LISTED: usize = 1_000_000;
+/// Manifests that belong to what one copy takes along: real images have tens, and `index.json` must hold them all.
+pub const REFERRERS: usize = 1024;
+/// All their bytes, as a registry gets them at the end: they are a KiB or two each.
+pub const REFERRER_DOCUMENTS: Limit =
+    Limit { bytes: 64 * MIB, what: "total of all manifests that belong to the image" };
+/// Referrers of referrers: a bill of materials, its signature, the signature's time stamp, and one to spare.
+pub const REFERRER_DEPTH: usize = 4;
+/// Blobs of one of them: one for each signature or statement, of which cosign itself has seen thousands as an attack.
+pub const REFERRER_BLOBS: usize = 1000;
+/// Pages of the list of what refers to one manifest: at four entries a page as many as there may be.
+pub const REFERRER_PAGES: usize = 256;

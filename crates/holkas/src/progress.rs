@@ -22,6 +22,8 @@ pub enum Event<'a> {
     LayerFinished { digest: &'a str, bytes: u64, reused: bool },
     /// The image is staged at the destination; it gets its names when the whole run commits.
     ImageFinished { image: &'a str },
+    /// Something that belongs to the manifest `subject` is staged: a manifest with its blobs. `kind` is its type or tag.
+    ReferrerFinished { subject: &'a str, digest: &'a str, kind: &'a str },
     /// What has been staged is now being synced and named.
     Committing,
     /// Something the user should know that is no failure.

@@ -3,6 +3,7 @@
 //! ```text
 //! source, destination        what the rooms' traits ask for
 //!   places, download, upload where to read, and how a blob travels
+//!   referrers, listings      what belongs to an image: how it is found, and listed where a registry does not
 //!     repository             the protocol's own words: manifests, blobs, tags, uploads
 //!       host                 one registry: ping, credentials, tokens, patience
 //!         exchange           one request and its answer
@@ -30,6 +31,9 @@ mod host;
 mod repository;
 
 mod places;
+
+mod listings;
+mod referrers;
 
 mod download;
 mod upload;

@@ -43,6 +43,7 @@ pub(crate) fn run(arguments: &cli::Copy, setting: &Setting<'_>) -> Result<()> {
         format: arguments.format,
         preserve_digests: arguments.preserve_digests,
         remove_signatures: arguments.remove_signatures,
+        referrers: arguments.referrers,
         compress: compress(arguments, &to),
         decompress: arguments.dest_decompress && matches!(to, ImageReference::Dir(_)),
         allow_changes: arguments.allow_changes,
@@ -80,6 +81,7 @@ pub(crate) fn run(arguments: &cli::Copy, setting: &Setting<'_>) -> Result<()> {
         "image_id": copied.image_id.map(|id| id.to_string()),
         "layers": copied.layers,
         "bytes": copied.bytes,
+        "referrers": copied.referrers,
     }))
 }
 

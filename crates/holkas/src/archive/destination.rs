@@ -8,9 +8,10 @@ use super::writer::{self, DIRECTORY, FILE, Header};
 use crate::error::{Context, Error, Result};
 use crate::fs::staging::Staging;
 use crate::image::{
-    Capabilities, Image, ImageDestination, ImageWriter, Layer, LayerReader, Stored, UntrustedSignature,
+    Attached, Attachment, Capabilities, Image, ImageDestination, ImageWriter, Layer, LayerReader, Stored,
+    UntrustedSignature,
 };
-use crate::layout::destination::{CAPABILITIES, refuse_signatures};
+use crate::layout::destination::{CAPABILITIES, Role, refuse_signatures};
 use crate::layout::index::{LayoutIndex, OCI_LAYOUT_FILE};
 use crate::layout::place::Place;
 use crate::layout::{blob, blob_path, name_of};
@@ -37,6 +38,8 @@ struct State {
     index: Option<Descriptor>,
     /// Indexes that lead to the images; they belong to what is written only if an index does.
     nested: BTreeMap<Digest, VerifiedBytes>,
+    /// What belongs to them.
+    referrers: Vec<(Attached, Attachment)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -165,6 +168,9 @@ impl OciArchiveDestination {
             LayoutSelect::Named(name) => index.add(&top, Some(name)),
             LayoutSelect::Only | LayoutSelect::Position(_) => index.add(&top, None),
         }
+        for (document, attachment) in std::mem::take(&mut self.state().referrers) {
+            index.add_referrer(&document, &attachment)?;
+        }
         let file = |name| Header { kind: FILE, name, mode: blob::MODE, link: "" };
         let end = writer::put(&self.file, self.state().end, file("index.json"), &index.to_bytes())?;
         let end = writer::put(&self.file, end, file("oci-layout"), OCI_LAYOUT_FILE)?;
@@ -185,16 +191,21 @@ impl ImageDestination for OciArchiveDestination {
     }
 
     fn begin<'a>(&'a self, image: &'a Image) -> Result<Box<dyn ImageWriter + 'a>> {
-        let frame = || format!("writing image {} to {}", image.manifest.digest(), self.name());
-        // All places at once and in order, so that the same image gives the same archive, however its layers come.
-        let mut state = self.state();
-        for layer in image.manifest.layers() {
-            self.reserve(&mut state, &layer.digest, layer.size).context(frame)?;
-        }
-        drop(state);
-        self.put_document(&image.config_bytes).context(frame)?;
-        self.put_document(image.manifest.raw()).context(frame)?;
-        Ok(Box::new(ArchiveWriter { destination: self, image }))
+        self.begin_as(image, Role::Image)
+    }
+
+    fn holds_referrers(&self) -> bool {
+        true
+    }
+
+    fn begin_referrer<'a>(&'a self, image: &'a Image) -> Result<Box<dyn ImageWriter + 'a>> {
+        self.begin_as(image, Role::Referrer)
+    }
+
+    fn put_referrer(&self, document: &Attached, attachment: &Attachment) -> Result<()> {
+        self.put_document(&document.raw)?;
+        self.state().referrers.push((document.clone(), attachment.clone()));
+        Ok(())
     }
 
     fn put_index(&self, index: &Index, signatures: &[UntrustedSignature]) -> Result<()> {
@@ -215,9 +226,25 @@ impl ImageDestination for OciArchiveDestination {
     }
 }
 
+impl OciArchiveDestination {
+    fn begin_as<'a>(&'a self, image: &'a Image, role: Role) -> Result<Box<dyn ImageWriter + 'a>> {
+        let frame = || format!("writing image {} to {}", image.manifest.digest(), self.name());
+        // All places at once and in order, so that the same image gives the same archive, however its layers come.
+        let mut state = self.state();
+        for layer in image.manifest.layers() {
+            self.reserve(&mut state, &layer.digest, layer.size).context(frame)?;
+        }
+        drop(state);
+        self.put_document(&image.config_bytes).context(frame)?;
+        self.put_document(image.manifest.raw()).context(frame)?;
+        Ok(Box::new(ArchiveWriter { destination: self, image, role }))
+    }
+}
+
 struct ArchiveWriter<'a> {
     destination: &'a OciArchiveDestination,
     image: &'a Image,
+    role: Role,
 }
 
 impl ImageWriter for ArchiveWriter<'_> {
@@ -236,6 +263,10 @@ impl ImageWriter for ArchiveWriter<'_> {
     fn commit(self: Box<Self>, layers: Vec<Stored>) -> Result<()> {
         refuse_signatures(&self.image.signatures)?;
         blob::require_all(self.image, &layers)?;
+        match self.role {
+            Role::Image => {}
+            Role::Referrer => return Ok(()),
+        }
         let descriptor = self.image.manifest.descriptor();
         let mut state = self.destination.state();
         state.nested.extend(self.image.indexes.iter().map(|index| (*index.digest(), index.raw().clone())));

@@ -19,6 +19,8 @@ pub(super) struct Lists<'a> {
     monitor: &'a dyn Monitor,
     /// What has become of the entries so far: lists may name an image or a list more than once.
     done: HashMap<Digest, Descriptor>,
+    /// Every image and list that was copied, as it came.
+    copied: Vec<Digest>,
     layers: usize,
     bytes: u64,
 }
@@ -40,13 +42,16 @@ impl<'a> Lists<'a> {
         options: &'a CopyOptions,
         monitor: &'a dyn Monitor,
     ) -> Self {
-        Self { source, destination, options, monitor, done: HashMap::new(), layers: 0, bytes: 0 }
+        Self { source, destination, options, monitor, done: HashMap::new(), copied: Vec::new(), layers: 0, bytes: 0 }
     }
 
     /// Copies the index that the source's reference names, with everything below it.
-    pub(super) fn copy(mut self, index: &Index) -> Result<Copied> {
+    ///
+    /// Returns with it the digests of all that was copied, as the source has them.
+    pub(super) fn copy(mut self, index: &Index) -> Result<(Copied, Vec<Digest>)> {
         let new = self.copy_index(index, Place::Top, 1)?;
-        Ok(Copied { manifest_digest: new.digest, image_id: None, layers: self.layers, bytes: self.bytes })
+        let Self { copied, layers, bytes, .. } = self;
+        Ok((Copied { manifest_digest: new.digest, image_id: None, layers, bytes, referrers: 0 }, copied))
     }
 
     fn copy_index(&mut self, index: &Index, place: Place, depth: usize) -> Result<Descriptor> {
@@ -88,7 +93,7 @@ impl<'a> Lists<'a> {
                 true => (self.options.may_change(self.source), "an image of the list changes, and with it the list"),
                 false => (!self.options.preserve_digests, "images are left out of the list"),
             };
-            super::refuse_change("list", what, asked, &signatures)?;
+            super::refuse_change("list", what, asked, &signatures, self.options)?;
             changed = convert::new_index(index, format, &entries)?;
             &changed
         };
@@ -96,6 +101,7 @@ impl<'a> Lists<'a> {
             Place::Top => self.destination.put_index(new, &signatures)?,
             Place::Within => self.destination.put_index_within(new, &signatures)?,
         }
+        self.copied.push(*index.digest());
         Ok(new.descriptor())
     }
 
@@ -104,6 +110,7 @@ impl<'a> Lists<'a> {
             Document::Manifest(manifest) => {
                 let (copied, new) =
                     copy_one(self.source, self.destination, manifest, Vec::new(), self.options, self.monitor)?;
+                self.copied.push(entry.digest);
                 self.layers += copied.layers;
                 self.bytes += copied.bytes;
                 Ok(new)
@@ -159,6 +166,6 @@ impl<'a> Lists<'a> {
     }
 
     fn refuse_change(&self, signatures: &[UntrustedSignature], reason: &str) -> Result<()> {
-        super::refuse_change("list", reason, self.options.may_change(self.source), signatures)
+        super::refuse_change("list", reason, self.options.may_change(self.source), signatures, self.options)
     }
 }

@@ -13,8 +13,8 @@ use crate::fs::Dir;
 use crate::fs::lock::{Kind, Lock};
 use crate::fs::staging::{Staging, sweep_files};
 use crate::image::{
-    Capabilities, Image, ImageDestination, ImageWriter, Layer, LayerForm, LayerOrder, LayerReader, Stored, Support,
-    UntrustedSignature,
+    Attached, Attachment, Capabilities, Image, ImageDestination, ImageWriter, Layer, LayerForm, LayerOrder,
+    LayerReader, Stored, Support, UntrustedSignature,
 };
 use crate::limits::{LAYOUT_INDEX, OCI_LAYOUT};
 use crate::oci::{Algorithm, Descriptor, Digest, Index};
@@ -51,6 +51,8 @@ struct State {
     index: Option<Descriptor>,
     /// Indexes that lead to the images; they belong to what is written only if an index does.
     nested: BTreeMap<Digest, VerifiedBytes>,
+    /// What belongs to them.
+    referrers: Vec<(Attached, Attachment)>,
 }
 
 /// The new layout's directory in its staging directory.
@@ -163,12 +165,19 @@ impl LayoutDestination {
             self.place_blobs(&new.sub(BLOBS)?)?;
         }
         let mut index = LayoutIndex::new();
-        index.add(&top, name);
+        self.add_entries(&mut index, &top, name)?;
         blob::put_bytes(&new, "index.json", &index.to_bytes())?;
         blob::put_bytes(&new, "oci-layout", OCI_LAYOUT_FILE)?;
         new.sync()?;
         layout.dir().rename(LAYOUT, &place.parent, &place.name)?;
         place.parent.sync()
+    }
+
+    /// Adds the image, then what belongs to it.
+    fn add_entries(&self, index: &mut LayoutIndex, top: &Descriptor, name: Option<&str>) -> Result<()> {
+        index.add(top, name);
+        let state = self.state();
+        state.referrers.iter().try_for_each(|(document, attachment)| index.add_referrer(document, attachment))
     }
 
     /// Makes the image visible in a layout that is there.
@@ -181,7 +190,7 @@ impl LayoutDestination {
         let lock = Lock::wait(dir.open_for_update("oci-layout", blob::MODE)?, Kind::Exclusive)?;
         sweep_files(dir)?;
         let mut index = read_index(dir)?;
-        index.add(top, name);
+        self.add_entries(&mut index, top, name)?;
         if lock.file().metadata().map_err(Error::from)?.len() == 0 {
             std::io::Write::write_all(&mut lock.file(), OCI_LAYOUT_FILE).map_err(Error::from)?;
             lock.file().sync_data().map_err(Error::from)?;
@@ -218,7 +227,22 @@ impl ImageDestination for LayoutDestination {
 
     fn begin<'a>(&'a self, image: &'a Image) -> Result<Box<dyn ImageWriter + 'a>> {
         self.put_document(&image.config_bytes)?;
-        Ok(Box::new(LayoutWriter { destination: self, image }))
+        Ok(Box::new(LayoutWriter { destination: self, image, role: Role::Image }))
+    }
+
+    fn holds_referrers(&self) -> bool {
+        true
+    }
+
+    fn begin_referrer<'a>(&'a self, image: &'a Image) -> Result<Box<dyn ImageWriter + 'a>> {
+        self.put_document(&image.config_bytes)?;
+        Ok(Box::new(LayoutWriter { destination: self, image, role: Role::Referrer }))
+    }
+
+    fn put_referrer(&self, document: &Attached, attachment: &Attachment) -> Result<()> {
+        self.put_document(&document.raw)?;
+        self.state().referrers.push((document.clone(), attachment.clone()));
+        Ok(())
     }
 
     fn put_index(&self, index: &Index, signatures: &[UntrustedSignature]) -> Result<()> {
@@ -262,6 +286,16 @@ pub(crate) fn refuse_signatures(signatures: &[UntrustedSignature]) -> Result<()>
 struct LayoutWriter<'a> {
     destination: &'a LayoutDestination,
     image: &'a Image,
+    role: Role,
+}
+
+/// What the blobs are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// An image, whose manifest is put with them.
+    Image,
+    /// Something that belongs to one; its manifest comes by itself.
+    Referrer,
 }
 
 impl ImageWriter for LayoutWriter<'_> {
@@ -303,6 +337,10 @@ impl ImageWriter for LayoutWriter<'_> {
     fn commit(self: Box<Self>, layers: Vec<Stored>) -> Result<()> {
         refuse_signatures(&self.image.signatures)?;
         blob::require_all(self.image, &layers)?;
+        match self.role {
+            Role::Image => {}
+            Role::Referrer => return Ok(()),
+        }
         self.destination.put_document(self.image.manifest.raw())?;
         let descriptor = self.image.manifest.descriptor();
         let mut state = self.destination.state();

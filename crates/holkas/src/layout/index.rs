@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::error::{Context, Error, Result, printable};
+use crate::image::{Attached, Attachment};
 use crate::limits::INDEX_ENTRIES;
 use crate::oci::{Descriptor, json};
 use crate::reference::LayoutSelect;
@@ -69,6 +70,11 @@ impl LayoutIndex {
         self.entries.iter().map(descriptor).collect()
     }
 
+    /// Returns the entry of this name, if there is one.
+    pub(crate) fn named(&self, name: &str) -> Result<Option<Descriptor>> {
+        self.entries.iter().find(|entry| name_of(entry) == Some(name)).map(descriptor).transpose()
+    }
+
     fn position(&self, select: &LayoutSelect) -> Result<usize> {
         match select {
             LayoutSelect::Only => match self.entries.as_slice() {
@@ -127,6 +133,32 @@ impl LayoutIndex {
             Some(at) => self.entries[at] = new,
             None if name.is_none() && self.entries.iter().any(same) => {}
             None => self.entries.push(new),
+        }
+    }
+
+    /// Adds what belongs to an image, under a tag or without a name, as ORAS does. An entry that it has already stays.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` if there would be more entries than anybody would read.
+    pub(crate) fn add_referrer(&mut self, document: &Attached, attachment: &Attachment) -> Result<()> {
+        let said = &document.descriptor;
+        match attachment {
+            Attachment::Within => return Ok(()),
+            Attachment::Tag(tag) => self.add(said, Some(tag)),
+            Attachment::Subject => {
+                let digest = said.digest.to_string();
+                if self.entries.iter().any(|entry| entry.get("digest").and_then(Value::as_str) == Some(&digest)) {
+                    return Ok(());
+                }
+                // Without its annotations: one of them could be the name of another image.
+                let entry = Descriptor { annotations: None, ..said.clone() };
+                self.entries.push(json!(entry));
+            }
+        }
+        match self.entries.len() {
+            0..=INDEX_ENTRIES => Ok(()),
+            _ => Err(Error::invalid(format!("`index.json` would have more than {INDEX_ENTRIES} entries"))),
         }
     }
 

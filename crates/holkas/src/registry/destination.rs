@@ -5,15 +5,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::client::Client;
 use super::conf::Purpose;
+use super::listings::Listings;
 use super::repository::{Begun, Repository};
 use super::upload;
 use super::url::Url;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::image::{
-    Capabilities, Image, ImageDestination, ImageWriter, Layer, LayerForm, LayerOrder, LayerReader, Stored, Support,
-    UntrustedSignature,
+    Attached, Attachment, Capabilities, Image, ImageDestination, ImageWriter, Layer, LayerForm, LayerOrder,
+    LayerReader, Stored, Support, UntrustedSignature,
 };
-use crate::oci::{Digest, Index, MediaType};
+use crate::oci::{Digest, Index};
 use crate::reference::DockerReference;
 use crate::verify::VerifiedBytes;
 
@@ -30,8 +31,10 @@ pub struct RegistryDestination {
 #[derive(Default)]
 struct State {
     /// Manifests of images and of inner lists, in the order in which they must be put.
-    documents: Vec<(VerifiedBytes, MediaType)>,
-    top: Option<(VerifiedBytes, MediaType)>,
+    documents: Vec<Attached>,
+    top: Option<Attached>,
+    /// What belongs to them, in the order in which it must be put.
+    referrers: Vec<(Attached, Attachment)>,
     /// Uploads that a registry has begun instead of taking the blob from another repository.
     sessions: BTreeMap<Digest, Url>,
 }
@@ -112,8 +115,15 @@ impl RegistryDestination {
         }
     }
 
-    fn put_manifest(&self, reference: &str, (bytes, media_type): &(VerifiedBytes, MediaType)) -> Result<()> {
-        self.repository.put_manifest(reference, bytes, media_type)
+    /// Puts a manifest by a tag, or by its digest, and notes where it must be listed.
+    fn put_manifest(&self, tag: Option<&str>, document: &Attached, listings: &mut Listings) -> Result<()> {
+        let digest = document.raw.digest().to_string();
+        let (reference, media_type) = (tag.unwrap_or(&digest), &document.descriptor.media_type);
+        let listed = self.repository.put_manifest(reference, &document.raw, media_type)?;
+        if let Some(subject) = document.subject.filter(|subject| listed != Some(*subject)) {
+            listings.add(subject, document.descriptor.clone());
+        }
+        Ok(())
     }
 }
 
@@ -136,25 +146,38 @@ impl ImageDestination for RegistryDestination {
     }
 
     fn begin<'a>(&'a self, image: &'a Image) -> Result<Box<dyn ImageWriter + 'a>> {
-        Ok(Box::new(RegistryWriter { destination: self, image }))
+        Ok(Box::new(RegistryWriter { destination: self, image, role: Role::Image }))
+    }
+
+    fn holds_referrers(&self) -> bool {
+        true
+    }
+
+    fn begin_referrer<'a>(&'a self, image: &'a Image) -> Result<Box<dyn ImageWriter + 'a>> {
+        Ok(Box::new(RegistryWriter { destination: self, image, role: Role::Referrer }))
+    }
+
+    fn put_referrer(&self, document: &Attached, attachment: &Attachment) -> Result<()> {
+        self.state().referrers.push((document.clone(), attachment.clone()));
+        Ok(())
     }
 
     fn put_index(&self, index: &Index, _: &[UntrustedSignature]) -> Result<()> {
-        match self.state().top.replace((index.raw().clone(), index.media_type())) {
+        match self.state().top.replace(index.into()) {
             None => Ok(()),
             Some(_) => Err(Error::refused("a tag names one list of images only")),
         }
     }
 
     fn put_index_within(&self, index: &Index, _: &[UntrustedSignature]) -> Result<()> {
-        self.state().documents.push((index.raw().clone(), index.media_type()));
+        self.state().documents.push(index.into());
         Ok(())
     }
 
     fn publish(self: Box<Self>) -> Result<()> {
         let frame = || format!("publishing {}", self.name());
         let mut state = self.state();
-        let documents = std::mem::take(&mut state.documents);
+        let (documents, referrers) = (std::mem::take(&mut state.documents), std::mem::take(&mut state.referrers));
         let (last, before) = match (state.top.take(), &documents[..]) {
             (Some(top), all) => (top, all),
             (None, [only]) => (only.clone(), &[][..]),
@@ -165,27 +188,45 @@ impl ImageDestination for RegistryDestination {
             }
         };
         drop(state);
-        for document in before {
-            self.put_manifest(&document.0.digest().to_string(), document).context(frame)?;
-        }
         let name = self.reference.name();
-        let by = match (name.tag(), name.digest()) {
-            (Some(tag), _) => tag.to_string(),
-            (None, Some(digest)) if digest == last.0.digest() => digest.to_string(),
-            (None, Some(digest)) => {
-                return Err(Error::mismatch(format!("the image's manifest is {}, not {digest}", last.0.digest())))
+        let tag = match (name.tag(), name.digest()) {
+            (None, Some(digest)) if digest != last.raw.digest() => {
+                return Err(Error::mismatch(format!("the image's manifest is {}, not {digest}", last.raw.digest())))
                     .context(|| "Digest of source image's manifest would not match destination reference")
                     .context(frame);
             }
-            (None, None) => last.0.digest().to_string(),
+            (tag, _) => tag,
         };
-        self.put_manifest(&by, &last).context(frame)
+        let mut listings = Listings::default();
+        for document in before {
+            self.put_manifest(None, document, &mut listings).context(frame)?;
+        }
+        for (document, attachment) in &referrers {
+            let tag = match attachment {
+                Attachment::Tag(tag) => Some(tag.as_str()),
+                Attachment::Subject | Attachment::Within => None,
+            };
+            self.put_manifest(tag, document, &mut listings).context(frame)?;
+        }
+        listings.write(&self.repository).context(frame)?;
+        self.put_manifest(tag, &last, &mut listings).context(frame)?;
+        listings.write(&self.repository).context(frame)
     }
 }
 
 struct RegistryWriter<'a> {
     destination: &'a RegistryDestination,
     image: &'a Image,
+    role: Role,
+}
+
+/// What the blobs are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// An image, whose manifest is put with them.
+    Image,
+    /// Something that belongs to one; its manifest comes by itself.
+    Referrer,
 }
 
 impl ImageWriter for RegistryWriter<'_> {
@@ -222,8 +263,10 @@ impl ImageWriter for RegistryWriter<'_> {
             }
         }
         self.destination.put_document(&self.image.config_bytes).context(|| "writing the image's config")?;
-        let manifest = &self.image.manifest;
-        self.destination.state().documents.push((manifest.raw().clone(), manifest.media_type()));
+        match self.role {
+            Role::Image => self.destination.state().documents.push((&self.image.manifest).into()),
+            Role::Referrer => {}
+        }
         Ok(())
     }
 }

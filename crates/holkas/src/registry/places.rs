@@ -37,6 +37,11 @@ impl Place {
     pub(super) fn repository(&self) -> &Repository {
         &self.repository
     }
+
+    /// Returns whether it is a mirror, and not the registry itself.
+    pub(super) fn is_mirror(&self) -> bool {
+        self.mirror
+    }
 }
 
 impl fmt::Display for Place {

@@ -128,8 +128,24 @@ impl Repository {
         }
     }
 
+    /// Reads the manifest that a tag names; `None` if it names nothing.
+    pub(super) fn tagged(&self, tag: &str) -> Result<Option<VerifiedBytes>> {
+        match self.manifest(tag, None) {
+            Ok(manifest) => Ok(Some(manifest)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Puts a manifest under a tag or its digest, and makes sure that the registry has taken it for what it is.
-    pub(super) fn put_manifest(&self, reference: &str, manifest: &VerifiedBytes, media_type: &MediaType) -> Result<()> {
+    ///
+    /// Returns the manifest to whose list of referrers the registry has added it, if it keeps such lists.
+    pub(super) fn put_manifest(
+        &self,
+        reference: &str,
+        manifest: &VerifiedBytes,
+        media_type: &MediaType,
+    ) -> Result<Option<Digest>> {
         let frame = || format!("writing manifest {reference} to {}", self.name());
         let mut call = self.call(Access::Push, Method::PUT, &format!("manifests/{reference}"));
         call.headers.push(("content-type", media_type.as_str().to_string()));
@@ -138,17 +154,19 @@ impl Repository {
         if !matches!(response.status, 200..=204) {
             return Err(response.into_error()).context(frame);
         }
+        // A registry that writes nonsense there keeps no lists that one could rely on.
+        let listed = response.header("oci-subject").and_then(|text| text.trim().parse().ok());
         let kept = match announced_digest(&response).context(frame)? {
             Some(digest) => Some(digest),
             // An old registry says nothing; then we look.
             None => self.announced(reference).context(frame)?.and_then(|announced| announced.digest),
         };
         match kept {
-            Some(digest) if digest == *manifest.digest() => Ok(()),
+            Some(digest) if digest == *manifest.digest() => Ok(listed),
             Some(digest) if digest.algorithm() == manifest.digest().algorithm() => {
                 Err(Error::mismatch(format!("the registry took {} for {digest}", manifest.digest()))).context(frame)
             }
-            _ => self.manifest(reference, Some(manifest.digest())).map(|_| ()).context(frame),
+            _ => self.manifest(reference, Some(manifest.digest())).map(|_| listed).context(frame),
         }
     }
 
@@ -228,7 +246,7 @@ impl Repository {
     pub(super) fn tags(&self) -> Result<Vec<String>> {
         let frame = || format!("listing the tags of {}", self.name());
         let mut tags: Vec<String> = Vec::new();
-        self.pages("tags/list", &mut |page| {
+        self.pages("tags/list", &mut |_, page| {
             #[derive(serde::Deserialize)]
             struct Page {
                 tags: Option<Vec<String>>,
@@ -241,8 +259,8 @@ impl Repository {
         Ok(tags)
     }
 
-    /// Reads all pages of a list. `take` returns how many entries there are by then.
-    fn pages(&self, path: &str, take: &mut dyn FnMut(&[u8]) -> Result<usize>) -> Result<()> {
+    /// Reads all pages of a list.
+    fn pages(&self, path: &str, take: &mut TakePage<'_>) -> Result<()> {
         let mut next = self.call(Access::Pull, Method::GET, path).to;
         let mut seen = std::collections::BTreeSet::new();
         for _ in 0..PAGES {
@@ -252,8 +270,8 @@ impl Repository {
             if response.status != 200 {
                 return Err(response.into_error());
             }
-            let link = following(&response)?;
-            let entries = take(&self.host.read(response, PAGE)?)?;
+            let (link, media_type) = (following(&response)?, announced_type(&response));
+            let entries = take(media_type.as_ref(), &self.host.read(response, PAGE)?)?;
             if entries > LISTED {
                 return Err(Error::invalid(format!("there are more than {LISTED} entries")));
             }
@@ -266,20 +284,28 @@ impl Repository {
         Err(Error::invalid(format!("there are more than {PAGES} pages")))
     }
 
-    /// Returns the index of what refers to a manifest; `None` if the registry does not keep such lists.
-    pub(super) fn referrers(&self, digest: &Digest) -> Result<Option<Vec<Vec<u8>>>> {
-        let mut pages = Vec::new();
-        let read = self.pages(&format!("referrers/{digest}"), &mut |page| {
-            pages.push(page.to_vec());
-            Ok(pages.len())
+    /// Reads the index of what refers to a manifest, page by page; returns whether the registry keeps such lists.
+    ///
+    /// One that does not know them answers 404, 405, or with something that it does not call an index.
+    pub(super) fn referrers(&self, digest: &Digest, take: &mut dyn FnMut(&[u8]) -> Result<usize>) -> Result<bool> {
+        let mut begun = false;
+        let read = self.pages(&format!("referrers/{digest}"), &mut |media_type, page| {
+            if !media_type.is_some_and(|media_type| matches!(media_type.meaning(), media_type::Meaning::Index(_))) {
+                return Err(Error::unsupported("the registry answers with something else than an index"));
+            }
+            begun = true;
+            take(page)
         });
         match read {
-            Ok(()) => Ok(Some(pages)),
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Unsupported) => Ok(None),
+            Ok(()) => Ok(true),
+            Err(error) if !begun && matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Unsupported) => Ok(false),
             Err(error) => Err(error.context(format!("listing what refers to {}@{digest}", self.name()))),
         }
     }
 }
+
+/// Takes the type and the bytes of a page, and returns how many entries there are by then.
+type TakePage<'a> = dyn FnMut(Option<&MediaType>, &[u8]) -> Result<usize> + 'a;
 
 /// A blob that was opened, and the byte that its stream begins with.
 pub(super) struct Opened {

@@ -10,7 +10,7 @@ use super::repository::Repository;
 use super::scopes::docker_scopes;
 use crate::cache::{self, Fetched};
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::image::{ImageSource, Layer, LayerBlob, PolicyIdentity, UntrustedSignature};
+use crate::image::{ImageSource, Layer, LayerBlob, PolicyIdentity, Referrer, UntrustedSignature};
 use crate::limits::MANIFEST;
 use crate::oci::{Descriptor, Digest};
 use crate::reference::{DockerReference, Name};
@@ -132,6 +132,14 @@ impl ImageSource for RegistrySource {
 
     fn take_warnings(&self) -> Vec<String> {
         self.places.client().settings().cache.iter().filter_map(|cache| cache.take_warning()).collect()
+    }
+
+    fn keeps_referrers(&self) -> bool {
+        true
+    }
+
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Referrer>> {
+        super::referrers::find(&self.places, subject)
     }
 
     fn repository(&self) -> Option<&Name> {
