@@ -132,6 +132,96 @@ if wanted digest; then
     row '`manifest-digest`, 100 processes' "$ours" "$theirs"
 fi
 
+# Registries: Debian's own, on the loopback, with its blobs in memory.
+registry=""
+stop_registry() {
+    [ -z "$registry" ] || kill "$registry" 2>/dev/null || true
+    registry=""
+}
+start_registry() { # NAME PORT
+    mkdir -p "$work/$1"
+    cat >"$work/$1.yml" <<YML
+version: 0.1
+storage: {filesystem: {rootdirectory: $work/$1}, delete: {enabled: true}}
+http: {addr: "127.0.0.1:$2"}
+log: {level: error, accesslog: {disabled: true}}
+YML
+    docker-registry serve "$work/$1.yml" >/dev/null 2>&1 &
+    registry="$registry $!"
+    for ((i = 0; i < 100; i++)); do
+        ! (exec 3<>"/dev/tcp/127.0.0.1/$2") 2>/dev/null || return 0
+        sleep 0.1
+    done
+    echo "error: docker-registry does not answer on port $2" >&2
+    return 1
+}
+if wanted registry || wanted sync || wanted inspect; then
+    [ -x /usr/bin/docker-registry ] || { echo "error: docker-registry is needed (apt-get install docker-registry)" >&2; exit 1; }
+    trap 'stop_registry; clean; rm -rf "$work"' EXIT
+    from=127.0.0.1:$((20000 + RANDOM % 10000))
+    to=127.0.0.1:$((30000 + RANDOM % 10000))
+    start_registry from "${from#*:}"
+    start_registry to "${to#*:}"
+    push() { "$HOLKAS" --insecure-policy copy -q --no-cache --dest-tls-verify=false "$1" "docker://$from/$2"; }
+fi
+if wanted registry; then
+    push "dir:$images/big.dir" big:1
+    fetch() { # TITLE DESTINATION OPTIONS…
+        local ours theirs title=$1 destination=$2
+        shift 2
+        ours=$(time_of fresh "$HOLKAS" --insecure-policy copy -q "$@" --src-tls-verify=false "docker://$from/big:1" "$destination")
+        theirs=$(time_of fresh skopeo --insecure-policy copy -q --src-tls-verify=false "docker://$from/big:1" "$destination")
+        row "$title" "$ours" "$theirs"
+    }
+    fetch 'registry → `dir:`, big, `--no-cache`' "dir:$mount_point/out" --no-cache
+    fetch 'registry → `dir:`, big, filling the cache' "dir:$mount_point/out" --cache "$mount_point/cache"
+    fetch 'registry → overlay store, big, `--no-cache`' "${store}localhost/big:1" --no-cache
+fi
+if wanted inspect; then
+    push "dir:$images/multi.dir" multi:1
+    # shellcheck disable=SC2016
+    loop='i=0; while [ $i -lt 50 ]; do "$@" >/dev/null; i=$((i + 1)); done'
+    inspect="inspect --no-tags --tls-verify=false docker://$from/multi:1"
+    # shellcheck disable=SC2086
+    ours=$(time_of true sh -c "$loop" sh "$HOLKAS" $inspect)
+    # shellcheck disable=SC2086
+    theirs=$(time_of true sh -c "$loop" sh skopeo $inspect)
+    row '`inspect --no-tags`, 50 processes' "$ours" "$theirs"
+fi
+if wanted sync; then
+    for ((i = 0; i < 100; i++)); do
+        push "oci:$images/crowd.oci:$(printf %03d "$i")" "crowd:$(printf %03d "$i")"
+    done
+    sync() { # PROGRAM DESTINATION-KIND DESTINATION OPTIONS…
+        local program=$1 kind=$2 destination=$3
+        shift 3
+        "$program" --insecure-policy sync "$@" --src-tls-verify=false --dest-tls-verify=false --src docker --dest "$kind" \
+            "$from/crowd" "$destination"
+    }
+    export -f sync
+    export from
+    empty() { rm -rf "${mount_point:?}/synced" "${mount_point:?}/cache" "$work/to/docker"; mkdir "$mount_point/synced"; }
+    fresh
+    cached=(--cache "$mount_point/cache" --progress none)
+    both() { # TITLE PREPARE KIND DESTINATION
+        local ours theirs
+        ours=$(time_of "$2" bash -c 'sync "$@"' bash "$HOLKAS" "$3" "$4" "${cached[@]}")
+        if [ "$2" = true ] && [ "$3" = dir ]; then
+            # skopeo refuses directories that are there.
+            theirs=$ours
+            row "$1 (skopeo cannot: ours against ours)" "$ours" "$theirs"
+            return
+        fi
+        if [ "$2" = true ]; then sync skopeo "$3" "$4" >/dev/null 2>&1; fi
+        theirs=$(time_of "$2" bash -c 'sync "$@"' bash skopeo "$3" "$4")
+        row "$1" "$ours" "$theirs"
+    }
+    both '`sync` of 100 images to `dir:`' empty dir "$mount_point/synced"
+    both '`sync` of 100 images to another registry' empty docker "$to/copies"
+    both 'the same again, unchanged, to another registry' true docker "$to/copies"
+fi
+stop_registry
+
 if wanted crowd; then
     crowd() { # COUNT
         printf '[store]\npath = "/store"\n'
