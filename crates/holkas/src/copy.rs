@@ -1,13 +1,16 @@
 //! From a source to a destination: select, admit, move, publish. Sees traits only.
 
 pub mod convert;
+mod gate;
 pub mod layers;
 mod list;
 mod referrers;
 mod ticker;
 
 use std::num::NonZero;
+use std::sync::Arc;
 
+pub use self::gate::Gate;
 use crate::error::{Context, Error, Result};
 use crate::image::{
     Capabilities, Image, ImageDestination, ImageSource, LayerForm, Origin, Support, UntrustedSignature,
@@ -58,6 +61,8 @@ pub struct CopyOptions {
     pub allow_changes: bool,
     /// How many layers at once.
     pub jobs: usize,
+    /// What all copies share that run at the same time, so that none moves a blob while another does.
+    pub gate: Option<Arc<Gate>>,
     /// Stops the copy.
     pub cancel: Cancel,
 }
@@ -77,6 +82,7 @@ impl Default for CopyOptions {
             decompress: false,
             allow_changes: false,
             jobs: default_jobs(),
+            gate: None,
             cancel: Cancel::default(),
         }
     }

@@ -49,6 +49,7 @@ pub(crate) fn run(arguments: &cli::Copy, setting: &Setting<'_>) -> Result<()> {
         allow_changes: arguments.allow_changes,
         jobs: arguments.jobs.map_or_else(environment::cores, Into::into),
         cancel: setting.cancel.clone(),
+        ..CopyOptions::default()
     };
     let client = |reference: &ImageReference, mut typed: Registry| {
         typed.authfile = typed.authfile.or_else(|| arguments.authfile.clone());

@@ -37,7 +37,15 @@ pub fn move_layers(
         }
     };
     let queue = Mutex::new(queue);
-    let next = || queue.lock().expect("no holder of this lock can panic").pop();
+    let next = || {
+        let mut queue = queue.lock().expect("no holder of this lock can panic");
+        // Rather another layer than to wait for one that another copy is moving.
+        let free = |layer: &&Layer| options.gate.as_ref().is_none_or(|gate| gate.is_free(&layer.descriptor.digest));
+        match (order, queue.iter().rposition(free)) {
+            (LayerOrder::Any, Some(n)) => Some(queue.remove(n)),
+            _ => queue.pop(),
+        }
+    };
     let ticker = Ticker::default();
     let work = || -> Result<Vec<Stored>> {
         let mut stored = Vec::new();
@@ -81,6 +89,7 @@ fn move_layer(
     options: &CopyOptions,
     (monitor, ticker): (&dyn Monitor, &Ticker),
 ) -> Result<Stored> {
+    let _pass = options.gate.as_ref().map(|gate| gate.enter(&layer.descriptor.digest));
     options.cancel.check()?;
     let (digest, bytes) = (layer.descriptor.digest.to_string(), layer.descriptor.size);
     let frame = || {
