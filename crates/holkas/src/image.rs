@@ -106,6 +106,14 @@ pub trait ImageSource: Send + Sync {
     /// The result is verified against the reference's digest where it has one, else identified by its own.
     fn top(&self) -> Result<VerifiedBytes>;
 
+    /// Returns the digest of what the reference names now, if the source can tell it for less than
+    /// [`ImageSource::top`] costs.
+    ///
+    /// Nothing proves it, and what the reference names may be something else a moment later.
+    fn announced(&self) -> Result<Option<Digest>> {
+        Ok(None)
+    }
+
     /// Opens a manifest or an index that another document describes.
     fn open_manifest(&self, descriptor: &Descriptor) -> Result<UntrustedBlob>;
 
@@ -246,6 +254,17 @@ pub trait ImageDestination: Send + Sync {
 
     /// Returns what the room can hold without changing it.
     fn capabilities(&self) -> Capabilities;
+
+    /// Returns the digest of what the reference names before anything is put; `None` for nothing, and for a room that
+    /// does not tell.
+    fn announced(&self) -> Result<Option<Digest>> {
+        Ok(None)
+    }
+
+    /// Returns whether the room says that it has a manifest or an index, whatever names it.
+    fn has_manifest(&self, _digest: &Digest) -> Result<bool> {
+        Ok(false)
+    }
 
     /// Begins an image. Its manifest and config are known and verified.
     fn begin<'a>(&'a self, image: &'a Image) -> Result<Box<dyn ImageWriter + 'a>>;

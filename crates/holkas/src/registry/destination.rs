@@ -115,6 +115,20 @@ impl RegistryDestination {
         }
     }
 
+    /// Returns the digest that the registry gives for a manifest, if it has it and says so.
+    fn look_for(&self, reference: &str) -> Result<Option<Digest>> {
+        match self.repository.announced(reference) {
+            Ok(found) => Ok(found.and_then(|found| found.digest)),
+            // A repository that is not there yet may be hidden. What matters is whether it can be written to.
+            Err(error)
+                if matches!(error.kind(), ErrorKind::Unauthorized | ErrorKind::Forbidden | ErrorKind::Unsupported) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error).context(|| format!("looking for {reference} in {}", self.repository.name())),
+        }
+    }
+
     /// Puts a manifest by a tag, or by its digest, and notes where it must be listed.
     fn put_manifest(&self, tag: Option<&str>, document: &Attached, listings: &mut Listings) -> Result<()> {
         let digest = document.raw.digest().to_string();
@@ -143,6 +157,19 @@ impl ImageDestination for RegistryDestination {
             order: LayerOrder::Any,
             manifests: true,
         }
+    }
+
+    fn announced(&self) -> Result<Option<Digest>> {
+        let name = self.reference.name();
+        match (name.tag(), name.digest()) {
+            (Some(tag), _) => self.look_for(tag),
+            (None, Some(digest)) => self.look_for(&digest.to_string()),
+            (None, None) => Ok(None),
+        }
+    }
+
+    fn has_manifest(&self, digest: &Digest) -> Result<bool> {
+        self.look_for(&digest.to_string()).map(|found| found.is_some_and(|found| found == *digest))
     }
 
     fn begin<'a>(&'a self, image: &'a Image) -> Result<Box<dyn ImageWriter + 'a>> {

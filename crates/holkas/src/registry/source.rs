@@ -97,6 +97,22 @@ impl ImageSource for RegistrySource {
         Ok(top.insert(self.read_top()?).clone())
     }
 
+    fn announced(&self) -> Result<Option<Digest>> {
+        let name = self.reference.name();
+        if let Some(digest) = name.digest() {
+            return Ok(Some(*digest));
+        }
+        let tag = name.tag().unwrap_or_default();
+        self.ask("manifest", |repository| match repository.announced(tag) {
+            Ok(Some(announced)) => Ok(announced.digest),
+            Ok(None) => Err(Error::not_found("not found")),
+            // Then it is read.
+            Err(error) if error.kind() == ErrorKind::Unsupported => Ok(None),
+            Err(error) => Err(error),
+        })
+        .context(|| format!("looking for {}", self.name()))
+    }
+
     fn open_manifest(&self, descriptor: &Descriptor) -> Result<UntrustedBlob> {
         MANIFEST.check(descriptor.size)?;
         let read = |repository: &Repository| repository.manifest("", Some(&descriptor.digest));
