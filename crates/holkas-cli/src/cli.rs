@@ -1,6 +1,7 @@
 //! What was typed: the commands and their flags. Where skopeo has a flag, it has skopeo's name and meaning.
 
 pub(crate) mod registry;
+pub(crate) mod sync;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -69,6 +70,8 @@ pub(crate) enum Command {
     Embed(Embed),
     /// Copy an image from one place to another
     Copy(Copy),
+    /// Copy many images, those that are not at the destination yet, between registries and directories
+    Sync(sync::SyncImages),
     /// Show what an image is
     Inspect(Inspect),
     /// Delete an image from a registry, a store or an OCI layout
@@ -530,6 +533,7 @@ impl Cli {
             Command::Copy(copy) => copy.reporting.json,
             Command::Explain(explain) => explain.json,
             Command::Cache(cache) => cache.place().json,
+            Command::Sync(sync) => sync.reporting.json,
             _ => false,
         }
     }

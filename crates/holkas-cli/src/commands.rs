@@ -17,6 +17,7 @@ mod manifest_digest;
 mod merge_manifest;
 mod registries;
 mod resolve_input;
+mod sync;
 
 use std::io::Read;
 use std::path::Path;
@@ -104,6 +105,7 @@ pub(crate) fn run(typed: Cli, cancel: &Cancel) -> Result<()> {
     match typed.command {
         Command::Embed(arguments) => embed::run(&arguments, &setting),
         Command::Copy(arguments) => copy::run(&arguments, &setting),
+        Command::Sync(arguments) => sync::run(&arguments, &setting),
         Command::Inspect(arguments) => inspect::run(&arguments, &setting),
         Command::Delete(arguments) => delete::run(&arguments, &setting),
         Command::Explain(arguments) => explain::run(&arguments, &setting),

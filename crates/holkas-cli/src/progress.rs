@@ -59,6 +59,18 @@ fn plain(event: &Event<'_>) -> Option<String> {
         Event::ImageFinished { image } => format!("{image}: done"),
         Event::ReferrerFinished { digest, kind, .. } => format!("  referrer {} ({kind})", short(digest)),
         Event::Committing => "committing".to_string(),
+        Event::SyncStarted { source, destination, number, of, dry } => {
+            let what = if *dry { "Would have copied" } else { "Copying" };
+            format!("{what} image ref {number}/{of}: {source} to {destination}")
+        }
+        Event::SyncPresent { destination } => {
+            format!("Skipping: image already present at destination: {destination}")
+        }
+        Event::SyncFailed { source, error } => format!("Error copying ref \"{source}\": {error}"),
+        Event::SyncFinished { images, sources, dry } => {
+            let what = if *dry { "Would have synced" } else { "Synced" };
+            format!("{what} {images} images from {sources} sources")
+        }
         Event::Warning { text } => format!("warning: {text}"),
         _ => return None,
     })
@@ -94,6 +106,15 @@ fn object(event: &Event<'_>) -> Option<serde_json::Value> {
             json!({ "event": "referrer-finished", "subject": subject, "digest": digest, "kind": kind })
         }
         Event::Committing => json!({ "event": "committing" }),
+        Event::SyncStarted { source, destination, number, of, dry } => json!({
+            "event": "sync-started", "source": source, "destination": destination,
+            "number": number, "of": of, "dry": dry,
+        }),
+        Event::SyncPresent { destination } => json!({ "event": "sync-present", "destination": destination }),
+        Event::SyncFailed { source, error } => json!({ "event": "sync-failed", "source": source, "error": error }),
+        Event::SyncFinished { images, sources, dry } => {
+            json!({ "event": "sync-finished", "images": images, "sources": sources, "dry": dry })
+        }
         Event::Warning { text } => json!({ "event": "warning", "text": text }),
         _ => return None,
     })

@@ -40,6 +40,9 @@ fn wrong_usage_is_a_failure_and_not_a_missing_image() {
         &["copy", "--policy", "x", "--insecure-policy", "dir:a", "dir:b"],
         &["copy", "--preserve-digests", "--allow-changes", "dir:a", "dir:b"],
         &["embed", "images.toml"],
+        &["sync", "a", "b"],
+        &["sync", "--src=oci", "--dest=dir", "a", "b"],
+        &["sync", "--src=dir", "--dest=yaml", "a", "b"],
         &["manifest-digest", "--algorithm", "md5", "x"],
         &["completion", "csh"],
     ];

@@ -30,5 +30,6 @@ pub mod copy;
 pub mod embed;
 pub mod inspect;
 pub mod open;
+pub mod sync;
 
 pub use error::{Context, Error, ErrorKind, Result};

@@ -112,3 +112,7 @@ pub const REFERRER_DEPTH: usize = 4;
 pub const REFERRER_BLOBS: usize = 1000;
 /// Pages of the list of what refers to one manifest: at four entries a page as many as there may be.
 pub const REFERRER_PAGES: usize = 256;
+/// Values within values in the YAML file of `sync`: four levels have a meaning there.
+pub const YAML_DEPTH: usize = 16;
+/// Memory of a compiled regular expression that chooses tags, in bytes: much more than any that a person writes.
+pub const REGEX: usize = 1 << 20;

@@ -26,6 +26,14 @@ pub enum Event<'a> {
     ReferrerFinished { subject: &'a str, digest: &'a str, kind: &'a str },
     /// What has been staged is now being synced and named.
     Committing,
+    /// One of many images is looked at, and copied if need be; in a `dry` run it only would be.
+    SyncStarted { source: &'a str, destination: &'a str, number: usize, of: usize, dry: bool },
+    /// It was at its destination already.
+    SyncPresent { destination: &'a str },
+    /// It failed, and the run goes on.
+    SyncFailed { source: &'a str, error: &'a str },
+    /// All images are done: so many of them, from so many repositories or directories, did not fail.
+    SyncFinished { images: usize, sources: usize, dry: bool },
     /// Something the user should know that is no failure.
     Warning { text: &'a str },
 }
