@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 /// Puts a blob into a cache as it is documented, last used so many seconds after 1970.
 fn put(cache: &Path, bytes: &[u8], used: u64) -> (String, PathBuf) {
-    let digest = sha256_hex(bytes.to_vec());
+    let digest = sha256_hex(bytes);
     let path = cache.join("blobs/sha256").join(&digest);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(&path, bytes).unwrap();
@@ -71,18 +71,17 @@ fn it_is_listed_verified_and_pruned() {
 fn the_environment_says_where_it_is_and_looking_makes_nothing() {
     let dir = TempDir::new().unwrap();
     let (xdg, home) = (dir.path().join("xdg"), dir.path().join("home"));
-    let place = |set: &dyn Fn(&mut std::process::Command)| {
+    let place = |set: &dyn Fn(&mut std::process::Command) -> &mut std::process::Command| {
         let mut command = holkas();
-        set(command.args(["cache", "list", "--json"]));
-        let output = finish(&mut command);
+        let output = finish(set(command.env_remove("XDG_CACHE_HOME").args(["cache", "list", "--json"])));
         assert_eq!((output.code, output.err.as_str()), (0, ""));
         let json: serde_json::Value = serde_json::from_str(&output.out).unwrap();
         PathBuf::from(json["cache"].as_str().unwrap())
     };
-    assert_eq!(place(&|c| drop(c.env("XDG_CACHE_HOME", &xdg).env("HOME", &home))), xdg.join("holkas"));
-    assert_eq!(place(&|c| drop(c.env("XDG_CACHE_HOME", "relative").env("HOME", &home))), home.join(".cache/holkas"));
-    assert_eq!(place(&|c| drop(c.env("XDG_CACHE_HOME", "").env("HOME", &home))), home.join(".cache/holkas"));
-    assert_eq!(place(&|c| drop(c.env_remove("HOME"))), Path::new("/var/cache/holkas"));
-    assert_eq!(place(&|c| drop(c.env("HOME", &home).args(["--cache", "x"]))), Path::new("x"));
+    assert_eq!(place(&|c| c.env("XDG_CACHE_HOME", &xdg).env("HOME", &home)), xdg.join("holkas"));
+    assert_eq!(place(&|c| c.env("XDG_CACHE_HOME", "relative").env("HOME", &home)), home.join(".cache/holkas"));
+    assert_eq!(place(&|c| c.env("XDG_CACHE_HOME", "").env("HOME", &home)), home.join(".cache/holkas"));
+    assert_eq!(place(&|c| c.env_remove("HOME")), Path::new("/var/cache/holkas"));
+    assert_eq!(place(&|c| c.env("HOME", &home).args(["--cache", "x"])), Path::new("x"));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }

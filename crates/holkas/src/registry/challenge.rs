@@ -6,7 +6,7 @@ use ureq::http::HeaderMap;
 
 /// One way in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Challenge {
+pub(super) enum Challenge {
     /// A user and a password, with every request.
     Basic,
     /// A token of a service at `realm`.
