@@ -136,7 +136,7 @@ pub(crate) struct Embed {
     /// The root of the OS tree
     #[arg(long, value_name = "DIR")]
     pub(crate) root: PathBuf,
-    /// How many layers are worked on at once; the number of cores, but at most 6, if not given
+    /// How many layers are worked on at once; if not given, one for each core, and more from a registry
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<std::num::NonZeroUsize>,
     #[command(flatten)]
@@ -211,7 +211,7 @@ pub(crate) struct Copy {
     /// Write the blobs of an oci: destination into this directory
     #[arg(long, value_name = "DIR")]
     pub(crate) dest_shared_blob_dir: Option<PathBuf>,
-    /// How many layers are copied at once; the number of cores, but at most 6, if not given
+    /// How many layers are copied at once; if not given, one for each core, and more from a registry
     #[arg(long, alias = "image-parallel-copies", value_name = "N")]
     pub(crate) jobs: Option<std::num::NonZeroUsize>,
     /// Tell no progress

@@ -21,6 +21,9 @@ mod sync;
 
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use holkas::error::{Context, Error, ErrorKind, Result};
 use holkas::fs::{display, read_file};
@@ -102,22 +105,63 @@ impl Setting<'_> {
 /// Runs what was typed.
 pub(crate) fn run(typed: Cli, cancel: &Cancel) -> Result<()> {
     let setting = Setting { global: &typed.global, cancel };
-    match typed.command {
-        Command::Embed(arguments) => embed::run(&arguments, &setting),
-        Command::Copy(arguments) => copy::run(&arguments, &setting),
-        Command::Sync(arguments) => sync::run(&arguments, &setting),
-        Command::Inspect(arguments) => inspect::run(&arguments, &setting),
-        Command::Delete(arguments) => delete::run(&arguments, &setting),
-        Command::Explain(arguments) => explain::run(&arguments, &setting),
-        Command::Login(arguments) => login::run(&arguments, &setting),
-        Command::Logout(arguments) => logout::run(&arguments, &setting),
-        Command::Cache(arguments) => cache::run(&arguments, &setting),
-        Command::ListTags(arguments) => list_tags::run(&arguments, &setting),
+    let in_time = typed.global.command_timeout.map(|timeout| Deadline::set(timeout, cancel));
+    let result = run_command(typed.command, &setting);
+    match in_time {
+        Some(deadline) => deadline.explain(result),
+        None => result,
+    }
+}
+
+/// Ends the run when its time is over.
+struct Deadline {
+    timeout: Duration,
+    passed: Arc<AtomicBool>,
+}
+
+impl Deadline {
+    fn set(timeout: Duration, cancel: &Cancel) -> Self {
+        let passed = Arc::new(AtomicBool::new(false));
+        let (set, cancel) = (Arc::clone(&passed), cancel.clone());
+        std::thread::spawn(move || {
+            // A run that ends otherwise takes this thread along.
+            if cancel.sleep(timeout).is_ok() {
+                set.store(true, Ordering::Relaxed);
+                cancel.cancel();
+            }
+        });
+        Self { timeout, passed }
+    }
+
+    /// Says that it was not the user who stopped the run.
+    fn explain(&self, result: Result<()>) -> Result<()> {
+        result.map_err(|error| match error.kind() {
+            ErrorKind::Cancelled if self.passed.load(Ordering::Relaxed) => {
+                let seconds = self.timeout.as_secs_f64();
+                Error::new(ErrorKind::Network, format!("the command took longer than --command-timeout, {seconds} s"))
+            }
+            _ => error,
+        })
+    }
+}
+
+fn run_command(command: Command, setting: &Setting<'_>) -> Result<()> {
+    match command {
+        Command::Embed(arguments) => embed::run(&arguments, setting),
+        Command::Copy(arguments) => copy::run(&arguments, setting),
+        Command::Sync(arguments) => sync::run(&arguments, setting),
+        Command::Inspect(arguments) => inspect::run(&arguments, setting),
+        Command::Delete(arguments) => delete::run(&arguments, setting),
+        Command::Explain(arguments) => explain::run(&arguments, setting),
+        Command::Login(arguments) => login::run(&arguments, setting),
+        Command::Logout(arguments) => logout::run(&arguments, setting),
+        Command::Cache(arguments) => cache::run(&arguments, setting),
+        Command::ListTags(arguments) => list_tags::run(&arguments, setting),
         Command::ManifestDigest(arguments) => manifest_digest::run(&arguments),
         Command::IsManifestList(arguments) => is_manifest_list::run(&arguments),
         Command::Lists(arguments) => lists::run(&arguments),
         Command::MergeManifest(arguments) => merge_manifest::run(&arguments),
-        Command::ResolveInput(arguments) => resolve_input::run(&arguments, &setting),
+        Command::ResolveInput(arguments) => resolve_input::run(&arguments, setting),
         Command::Completion(arguments) => completion::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
     }

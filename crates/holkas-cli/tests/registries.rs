@@ -318,3 +318,15 @@ fn a_killed_pull_goes_on_in_the_next_run() {
         fs::remove_dir_all(at(&name)).unwrap();
     }
 }
+
+#[test]
+fn a_command_ends_when_its_time_is_over() {
+    let registry = holkas_testkit::registry::Registry::start();
+    registry.on(holkas_testkit::registry::Matcher::get("/v2/"), holkas_testkit::registry::Fault::Stall(0));
+    let began = Instant::now();
+    let reference = registry.reference("app:1");
+    let output = run(&["--command-timeout=500ms", "inspect", "--no-cache", "--tls-verify=false", &reference]);
+    assert_eq!(output.code, 1, "{}", output.err);
+    assert!(output.err.contains("longer than --command-timeout"), "{}", output.err);
+    assert!(began.elapsed() < Duration::from_secs(20));
+}

@@ -47,7 +47,7 @@ pub(crate) fn run(arguments: &cli::Copy, setting: &Setting<'_>) -> Result<()> {
         compress: compress(arguments, &to),
         decompress: arguments.dest_decompress && matches!(to, ImageReference::Dir(_)),
         allow_changes: arguments.allow_changes,
-        jobs: arguments.jobs.map_or_else(environment::cores, Into::into),
+        jobs: registries::jobs(arguments.jobs, [&from], matches!(to, ImageReference::Storage(_))),
         cancel: setting.cancel.clone(),
         ..CopyOptions::default()
     };

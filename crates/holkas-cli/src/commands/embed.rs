@@ -28,7 +28,7 @@ pub(crate) fn run(arguments: &cli::Embed, setting: &Setting<'_>) -> Result<()> {
         open: &|reference| open_source(reference, &rooms),
         copy: CopyOptions {
             platform: rooms.platform.clone(),
-            jobs: arguments.jobs.map_or_else(environment::cores, Into::into),
+            jobs: registries::jobs(arguments.jobs, listed.images.iter().map(|image| &image.source), true),
             cancel: setting.cancel.clone(),
             ..CopyOptions::default()
         },

@@ -1,5 +1,6 @@
 //! From flags and the environment to how registries are spoken to.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use holkas::cache::Cache;
@@ -24,6 +25,22 @@ pub(super) fn client_for<'r>(
 ) -> Result<Option<Client>> {
     let wanted = references.into_iter().any(|reference| matches!(reference, ImageReference::Docker(_)));
     wanted.then(|| client(typed, network, setting, monitor)).transpose()
+}
+
+/// Returns how many layers to work on at once: what was typed, or one for each core; more where a network makes us wait,
+/// but fewer of those if they are unpacked, which takes memory and cores.
+pub(super) fn jobs<'r>(
+    typed: Option<NonZeroUsize>,
+    sources: impl IntoIterator<Item = &'r ImageReference>,
+    unpacks: bool,
+) -> usize {
+    let remote = sources.into_iter().any(|source| matches!(source, ImageReference::Docker(_)));
+    let least = match (remote, unpacks) {
+        (false, _) => 1,
+        (true, true) => 3,
+        (true, false) => 6,
+    };
+    typed.map_or_else(|| environment::cores().max(least), Into::into)
 }
 
 /// Makes a client. `monitor` hears of retries and mirrors that failed.

@@ -48,15 +48,17 @@ impl Staging {
     fn make(parent: &Dir) -> Result<Self> {
         for n in 0_u64.. {
             let name = format!("{UNVERIFIED}{}-{n}", std::process::id());
-            if parent.exists(&name)? {
-                continue;
+            // Another thread of ours, or a process that has our number elsewhere, may be at the same name.
+            match rustix::fs::mkdirat(parent, name.as_str(), Mode::RWXU) {
+                Ok(()) => {}
+                Err(Errno::EXIST) => continue,
+                Err(error) => {
+                    let place = super::display(&parent.path_of(&name));
+                    return Err(error).context(|| format!("creating directory `{place}`"));
+                }
             }
             // A sweeper may be quicker than we are, here and below; then we begin again with another name.
-            let dir = match parent.make(&name, 0o700) {
-                Ok(dir) => dir,
-                Err(_) if !parent.exists(&name)? => continue,
-                Err(error) => return Err(error),
-            };
+            let Some(dir) = parent.sub_if_exists(&name)? else { continue };
             let Some(file) = lock_file(&dir)? else { continue };
             let lock = Lock::wait(file, Kind::Exclusive)?;
             if rustix::fs::fstat(lock.file()).context(|| "looking at a lock")?.st_nlink > 0 {
@@ -195,4 +197,31 @@ pub fn sweep_files(parent: &Dir) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    #[test]
+    fn threads_that_stage_in_one_directory_do_not_wait_for_each_other() {
+        let temp = tempfile::tempdir().expect("a temporary directory");
+        let parent = Dir::open(temp.path()).expect("it is there");
+        let (begun, held) = (Barrier::new(8), Barrier::new(8));
+        let stage = || {
+            begun.wait();
+            let staging = Staging::create(&parent).expect("a directory of its own");
+            // All have one now, or nobody comes past this.
+            held.wait();
+            staging.name.clone()
+        };
+        let names: std::collections::BTreeSet<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(stage)).collect();
+            threads.into_iter().map(|thread| thread.join().expect("it does not panic")).collect()
+        });
+        assert_eq!(names.len(), 8);
+        assert!(parent.entries().expect("it can be listed").is_empty());
+    }
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ureq::Agent;
 
 use super::certificates::Certificates;
+use super::conf::DOCKER_HUB;
 use super::host::Host;
 use super::settings::Settings;
 use super::transport::{self, SystemRoots, Trust};
@@ -81,7 +82,8 @@ impl Client {
         let Settings { certificates, proxies, timeouts, cancel, .. } = &self.0.settings;
         let mut own = Certificates::default();
         if url.is_secure() {
-            own = certificates.read(host)?;
+            // certs.d speaks of docker.io, wherever that really is.
+            own = certificates.read(if host == DOCKER_HUB { "docker.io" } else { host })?;
             if !same {
                 own.identities.clear();
             }

@@ -144,6 +144,7 @@ pub(super) fn agent(
         .timeout_recv_response(Some(timeouts.first_byte))
         .timeout_per_read(Some(timeouts.idle.max(timeouts.first_byte)))
         .timeout_per_write(Some(timeouts.idle))
+        .max_idle_connections_per_host(8)
         .input_buffer_size(CHUNK)
         .output_buffer_size(CHUNK)
         .build();

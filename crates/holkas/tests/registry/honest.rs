@@ -147,3 +147,53 @@ fn the_log_of_a_pull_has_nothing_that_is_not_needed() {
     let count = |kind: &str| kinds.iter().filter(|one| *one == kind).count();
     assert_eq!((kinds.len(), count("GET "), count("GET manifests"), count("GET blobs")), (5, 1, 1, 3), "{kinds:?}");
 }
+
+/// Starts a proxy that tunnels to `target`, whatever name it is asked for, and returns its address.
+fn tunnel(target: &str, asked: &std::sync::Arc<std::sync::Mutex<Vec<String>>>) -> String {
+    use std::io::{BufRead, BufReader, Write, copy};
+    use std::net::{Shutdown, TcpListener, TcpStream};
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (target, asked) = (target.to_string(), std::sync::Arc::clone(asked));
+    std::thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let mut reader = BufReader::new(client.try_clone().unwrap());
+            let (mut head, mut line) = (String::new(), String::new());
+            while reader.read_line(&mut line).is_ok_and(|read| read > 2) {
+                head += &std::mem::take(&mut line);
+            }
+            asked.lock().unwrap().push(head);
+            let server = TcpStream::connect(&target).unwrap();
+            (&client).write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+            let (mut up, mut down) = (server.try_clone().unwrap(), client);
+            std::thread::spawn(move || copy(&mut reader, &mut up).and_then(|_| up.shutdown(Shutdown::Write)));
+            std::thread::spawn(move || copy(&mut &server, &mut down));
+        }
+    });
+    address.to_string()
+}
+
+#[test]
+fn registries_are_reached_through_a_proxy_but_not_those_without_one() {
+    use holkas::registry::transport::{Proxies, proxy};
+    let registry = Registry::start_tls(holkas_testkit::registry::Tls::Private);
+    registry.put_image(&image(), "app", "1");
+    let asked = std::sync::Arc::default();
+    let through = format!("http://anna:secret@{}", tunnel(registry.host(), &asked));
+    let proxies = |none_for: &str| Proxies {
+        http: None,
+        https: Some(proxy(&through).unwrap()),
+        none_for: vec![none_for.to_string()],
+    };
+    let with = |none_for| holkas::registry::Settings { proxies: proxies(none_for), ..settings() };
+    // Nobody here knows that name but the proxy.
+    fetch(with(""), "docker://registry.test:5000/app:1", &image()).unwrap();
+    let heads = asked.lock().unwrap().join("\n");
+    assert!(heads.starts_with("CONNECT registry.test:5000 "), "{heads}");
+    assert!(heads.to_ascii_lowercase().contains("proxy-authorization: basic yw5uytpzzwnyzxq="), "{heads}");
+    let before = asked.lock().unwrap().len();
+    let error = super::common::fails(with(".test"), "docker://registry.test:5000/app:1");
+    assert_eq!(error.kind(), holkas::ErrorKind::Network, "{error}");
+    fetch(with(""), &registry.reference("app:1"), &image()).unwrap();
+    assert_eq!(asked.lock().unwrap().len(), before, "loopback needs no proxy");
+}
