@@ -322,7 +322,8 @@ fn a_killed_pull_goes_on_in_the_next_run() {
 #[test]
 fn a_command_ends_when_its_time_is_over() {
     let registry = holkas_testkit::registry::Registry::start();
-    registry.on(holkas_testkit::registry::Matcher::get("/v2/"), holkas_testkit::registry::Fault::Stall(0));
+    registry.put_image(&docker("amd64"), "app", "1");
+    registry.on(holkas_testkit::registry::Matcher::get("*/manifests/*"), holkas_testkit::registry::Fault::Stall(3));
     let began = Instant::now();
     let reference = registry.reference("app:1");
     let output = run(&["--command-timeout=500ms", "inspect", "--no-cache", "--tls-verify=false", &reference]);
