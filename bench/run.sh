@@ -51,18 +51,18 @@ wanted() {
 
 # time_of PREPARE COMMAND…: "wall cpu KiB" of the fastest of $runs.
 time_of() {
-    local prepare=$1 best="" line from to
+    local prepare=$1 best="" line begun ended
     shift
     for ((i = 0; i < runs; i++)); do
         "$prepare"
-        from=$EPOCHREALTIME
+        begun=$EPOCHREALTIME
         if ! TMPDIR=$mount_point/tmp /usr/bin/time -f '%U %S %M' -o "$work/time" "$@" >"$work/out" 2>&1; then
             cat "$work/out" >&2
             echo "error: failed: $*" >&2
             return 1
         fi
-        to=$EPOCHREALTIME
-        line=$(awk -v from="$from" -v to="$to" '{ printf "%.4f %.2f %d", to - from, $1 + $2, $3 }' "$work/time")
+        ended=$EPOCHREALTIME
+        line=$(awk -v from="$begun" -v to="$ended" '{ printf "%.4f %.2f %d", to - from, $1 + $2, $3 }' "$work/time")
         if [ -z "$best" ] || awk -v a="$line" -v b="$best" 'BEGIN { split(a, x); split(b, y); exit !(x[1] < y[1]) }'; then
             best=$line
         fi
