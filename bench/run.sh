@@ -201,6 +201,8 @@ if wanted sync; then
     export -f sync
     export from
     empty() { rm -rf "${mount_point:?}/synced" "${mount_point:?}/cache" "$work/to/docker"; mkdir "$mount_point/synced"; }
+    # A hundred directories, each with the base.
+    size=${SIZE:-12G}
     fresh
     cached=(--cache "$mount_point/cache" --progress none)
     both() { # TITLE PREPARE KIND DESTINATION
