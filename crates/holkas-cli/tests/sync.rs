@@ -444,3 +444,27 @@ fn what_cannot_be_synced_is_refused() {
         run(&["sync", "--insecure-policy", "-s", "yaml", "-d", "dir", "/nonexistent/f.yaml", "/nonexistent/out"]);
     assert_eq!((output.code, output.err.contains("`/nonexistent/f.yaml`")), (1, true), "{}", output.err);
 }
+
+#[test]
+fn directories_share_the_blobs_that_their_images_share() {
+    use std::os::unix::fs::MetadataExt;
+    let registry = Registry::start();
+    let base = TarBuilder::new().file("base", 0o644, "base".repeat(100_000)).finish();
+    for tag in ["1", "2", "3"] {
+        let own = TarBuilder::new().file("own", 0o644, tag).finish();
+        registry.put_image(&ImageBuilder::oci().layer(base.clone()).layer(own).build(), "app", tag);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    ok(sync("docker", "dir", &[&format!("{}/app", registry.host()), text(dir.path())]));
+    let shared = ImageBuilder::oci().layer(base).build().layers[0].digest[7..].to_string();
+    let inodes: std::collections::BTreeSet<_> = ["1", "2", "3"]
+        .map(|tag| fs::metadata(dir.path().join(format!("app:{tag}")).join(&shared)).unwrap().ino())
+        .into();
+    assert_eq!(inodes.len(), 1);
+    // Another image in the place of one leaves the others as they are.
+    registry.put_image(&ImageBuilder::oci().layer(b"".to_vec()).build(), "app", "2");
+    ok(sync("docker", "dir", &[&format!("{}/app", registry.host()), text(dir.path())]));
+    assert!(!dir.path().join("app:2").join(&shared).exists());
+    let bytes = fs::read(dir.path().join("app:1").join(&shared)).unwrap();
+    assert_eq!(holkas_testkit::image::sha256_hex(bytes), shared);
+}

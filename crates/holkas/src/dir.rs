@@ -10,6 +10,7 @@
 //! ```
 
 mod destination;
+mod siblings;
 
 use std::path::{Path, PathBuf};
 
@@ -23,6 +24,7 @@ use crate::oci::{Algorithm, Descriptor, Digest};
 use crate::verify::{UntrustedBlob, VerifiedBytes};
 
 pub use destination::DirDestination;
+pub use siblings::Siblings;
 
 const VERSION_PREFIX: &[u8] = b"Directory Transport Version: 1.";
 const VERSION: &[u8] = b"Directory Transport Version: 1.1\n";

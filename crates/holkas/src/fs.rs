@@ -16,7 +16,7 @@ pub mod write_back;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -316,6 +316,17 @@ impl Dir {
         let (from, name) = (from.as_ref(), name.as_ref());
         rustix::fs::renameat(&self.fd, path_of(from), &to.fd, path_of(name))
             .context(|| format!("renaming `{}` to `{}`", display(&self.path_of(from)), display(&to.path_of(name))))
+    }
+
+    /// Gives an open file one more name directly below; `false` where the file systems do not allow it.
+    pub fn link(&self, file: &File, name: impl AsRef<[u8]>) -> Result<bool> {
+        let (open, name) = (format!("/proc/self/fd/{}", file.as_raw_fd()), name.as_ref());
+        match rustix::fs::linkat(CWD, open.as_str(), &self.fd, path_of(name), AtFlags::SYMLINK_FOLLOW) {
+            Ok(()) => Ok(true),
+            // Without /proc the file has no path to be found by.
+            Err(Errno::XDEV | Errno::PERM | Errno::MLINK | Errno::OPNOTSUPP | Errno::NOENT) => Ok(false),
+            Err(error) => Err(error).context(|| self.frame("linking", name)),
+        }
     }
 
     /// Removes a file or symlink directly below; it need not exist.

@@ -1,9 +1,10 @@
 //! From an image reference to the room that it names: the one list of all rooms.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::archive::{OciArchiveDestination, OciArchiveSource};
-use crate::dir::{DirDestination, DirSource};
+use crate::dir::{DirDestination, DirSource, Siblings};
 use crate::docker_archive::{DockerArchiveDestination, DockerArchiveSource};
 use crate::error::{Context, Error, Result};
 use crate::fs::Dir;
@@ -27,6 +28,8 @@ pub struct Rooms {
     pub shared_blob_dir: Option<PathBuf>,
     /// More names for the image in a `docker-archive:` destination.
     pub additional_tags: Vec<Name>,
+    /// Blobs that the `dir:` destinations of a run share, if they shall.
+    pub siblings: Option<Arc<Siblings>>,
     /// How registries are spoken to; without it none is.
     pub registries: Option<Client>,
     /// The time, in seconds since 1970, for what no image gives a time in a store.
@@ -40,6 +43,7 @@ impl Default for Rooms {
             platform: Platform::host(),
             shared_blob_dir: None,
             additional_tags: Vec::new(),
+            siblings: None,
             registries: None,
             clock: 0,
         }
@@ -68,7 +72,7 @@ pub fn open_source(reference: &ImageReference, rooms: &Rooms) -> Result<Box<dyn 
 pub fn open_destination(reference: &ImageReference, rooms: &Rooms) -> Result<Box<dyn ImageDestination>> {
     let shared = rooms.shared_blob_dir.as_deref();
     Ok(match reference {
-        ImageReference::Dir(path) => Box::new(DirDestination::create(path)?),
+        ImageReference::Dir(path) => Box::new(DirDestination::create(path)?.sharing(rooms.siblings.clone())),
         ImageReference::Oci(layout) => Box::new(LayoutDestination::create(layout, shared)?),
         ImageReference::OciArchive(layout) => Box::new(OciArchiveDestination::create(layout)?),
         ImageReference::DockerArchive(archive) => {

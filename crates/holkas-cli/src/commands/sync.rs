@@ -38,7 +38,8 @@ pub(crate) fn run(arguments: &SyncImages, setting: &Setting<'_>) -> Result<()> {
         Destination::Docker(_) => Some(client((&arguments.destination_registry).into(), arguments, setting, &monitor)?),
         Destination::Dir(_) => None,
     };
-    let destination = Rooms { registries: destination, ..rooms.clone() };
+    let siblings = Some(Arc::default());
+    let destination = Rooms { registries: destination, siblings, ..rooms.clone() };
     let listing = |registry: usize, name: &Name| {
         let client = sources.get(registry).and_then(|rooms| rooms.registries.as_ref());
         tags(client.ok_or_else(|| Error::unsupported("nothing is known of registries here"))?, name)

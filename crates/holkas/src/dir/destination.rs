@@ -5,8 +5,9 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
+use super::siblings::Siblings;
 use super::{VERSION, VERSION_PREFIX, blob_name};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::fs::staging::Staging;
@@ -32,6 +33,7 @@ pub struct DirDestination {
     /// Layers that an interrupted run leaves to the next.
     partials: Partials,
     staging: Staging,
+    siblings: Option<Arc<Siblings>>,
     state: Mutex<State>,
 }
 
@@ -91,7 +93,14 @@ impl DirDestination {
         };
         let image = staging.dir().make(IMAGE, mode).context(frame)?;
         let partials = Partials::new(partials);
-        Ok(Self { path: path.to_path_buf(), target, image, partials, staging, state: Mutex::default() })
+        let (path, state) = (path.to_path_buf(), Mutex::default());
+        Ok(Self { path, target, image, partials, staging, siblings: None, state })
+    }
+
+    /// Shares blobs with the other directories of a run.
+    #[must_use]
+    pub fn sharing(self, siblings: Option<Arc<Siblings>>) -> Self {
+        Self { siblings, ..self }
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -261,7 +270,14 @@ struct DirWriter<'a> {
 impl ImageWriter for DirWriter<'_> {
     fn reuse_layer(&self, layer: &Layer) -> Result<Option<Stored>> {
         // Only what this run has verified and written itself.
-        let here = self.destination.state().blobs.contains(&layer.descriptor.digest);
+        let (digest, destination) = (&layer.descriptor.digest, self.destination);
+        let mut here = destination.state().blobs.contains(digest);
+        if let (false, Some(siblings)) = (here, &destination.siblings) {
+            here = siblings.link(digest, &destination.image, &blob_name(digest))?;
+            if here {
+                destination.state().blobs.insert(*digest);
+            }
+        }
         Ok(here.then(|| Stored::trusted_from_destinations_own_record(layer)))
     }
 
@@ -272,11 +288,16 @@ impl ImageWriter for DirWriter<'_> {
     fn put_layer(&self, layer: &Layer, body: LayerReader) -> Result<Stored> {
         let digest = layer.descriptor.digest;
         let DirDestination { partials, staging, image, .. } = self.destination;
-        let stored = match partials.is_claimed_for(layer) {
+        let claimed = partials.is_claimed_for(layer);
+        let stored = match claimed {
             true => partials.put_layer(layer, body, staging),
             false => blob::put_layer(image, &blob_name(&digest), layer, body),
         };
         let stored = stored.context(|| format!("writing layer {digest} to {}", self.destination.name()))?;
+        if let Some(siblings) = &self.destination.siblings {
+            let file = if claimed { partials.open(&digest)? } else { image.open_file_itself(blob_name(&digest))? };
+            file.into_iter().for_each(|file| siblings.keep(&digest, file));
+        }
         self.destination.state().blobs.insert(digest);
         Ok(stored)
     }

@@ -4,6 +4,7 @@
 //! What a killed or interrupted run leaves there is taken over by the next run for the same place, and hashed again.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::sync::{Mutex, MutexGuard};
 
 use super::blob;
@@ -78,6 +79,11 @@ impl Partials {
             },
         }
         stored
+    }
+
+    /// Opens a layer that was written here.
+    pub(crate) fn open(&self, digest: &Digest) -> Result<Option<File>> {
+        self.dir.open_file_itself(name(digest))
     }
 
     /// Moves all layers that were written to where they shall be.

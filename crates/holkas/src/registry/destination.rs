@@ -1,6 +1,7 @@
 //! Registries as a destination: blobs first, then manifests by digest, and the tag last, which makes all of it visible.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::client::Client;
@@ -17,6 +18,9 @@ use crate::image::{
 use crate::oci::{Digest, Index};
 use crate::reference::DockerReference;
 use crate::verify::VerifiedBytes;
+
+/// The largest layer that is kept in memory and sent at once, in bytes.
+const SMALL: u64 = 256 << 10;
 
 /// How often an upload begins anew that cannot go on where it was.
 const ATTEMPTS: u32 = 3;
@@ -63,11 +67,12 @@ impl RegistryDestination {
     /// Takes the blob from where it is: this repository, or another one of the same host.
     fn is_there(&self, digest: &Digest, size: u64, source: Option<&str>) -> Result<bool> {
         let host = self.repository.host();
-        if self.repository.has_blob(digest, size)? {
+        let elsewhere = host.client().repository_with(host.authority(), digest);
+        // What this run has put there, or seen there, is still there.
+        if elsewhere.as_deref() == Some(self.repository.path()) || self.repository.has_blob(digest, size)? {
             self.note(digest);
             return Ok(true);
         }
-        let elsewhere = host.client().repository_with(host.authority(), digest);
         let from = elsewhere.as_deref().or(source).filter(|from| *from != self.repository.path());
         let Some(from) = from else { return Ok(false) };
         match self.repository.begin_upload(Some((digest, from))) {
@@ -95,24 +100,24 @@ impl RegistryDestination {
         }
     }
 
-    fn put_document(&self, document: &VerifiedBytes) -> Result<()> {
-        let (digest, size) = (*document.digest(), document.bytes().len() as u64);
-        if self.is_there(&digest, size, None)? {
-            return Ok(());
-        }
+    /// Puts a small blob. It goes along with the request that names it: to ask whether it is there would take longer.
+    fn put_small(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
         let mut attempt = 1;
         loop {
-            let session = self.session(&digest)?;
-            match upload::send(&self.repository, session, size, &mut document.bytes()) {
-                Ok(session) => {
-                    upload::finish(&self.repository, &session, &digest)?;
-                    self.note(&digest);
+            let session = self.session(digest)?;
+            match upload::finish(&self.repository, &session, digest, bytes) {
+                Ok(()) => {
+                    self.note(digest);
                     return Ok(());
                 }
-                Err(error) if error.kind() == ErrorKind::Busy && attempt < ATTEMPTS => attempt += 1,
+                Err(error) if error.kind() == ErrorKind::NotFound && attempt < ATTEMPTS => attempt += 1,
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    fn put_document(&self, document: &VerifiedBytes) -> Result<()> {
+        self.put_small(document.digest(), document.bytes())
     }
 
     /// Returns the digest that the registry gives for a manifest, if it has it and says so.
@@ -274,10 +279,17 @@ impl ImageWriter for RegistryWriter<'_> {
         let (digest, size) = (descriptor.digest, descriptor.size);
         let frame = || format!("uploading blob {digest} to {}", self.destination.repository.name());
         let repository = &self.destination.repository;
+        if size <= SMALL {
+            let mut bytes = Vec::new();
+            reader.read_to_end(&mut bytes).context(frame)?;
+            let verified = reader.finish().context(frame)?;
+            self.destination.put_small(&digest, &bytes).context(frame)?;
+            return Ok(Stored::verified(layer, verified));
+        }
         let session = self.destination.session(&digest).context(frame)?;
         let session = upload::send(repository, session, size, &mut reader).context(frame)?;
         let verified = reader.finish().context(frame)?;
-        upload::finish(repository, &session, &digest)?;
+        upload::finish(repository, &session, &digest, b"")?;
         self.destination.note(&digest);
         Ok(Stored::verified(layer, verified))
     }

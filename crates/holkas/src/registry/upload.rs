@@ -90,11 +90,12 @@ fn lost(error: Error) -> Error {
     Error::new(ErrorKind::Busy, format!("the upload cannot be taken up again ({error})"))
 }
 
-/// Gives a blob that was sent its name.
-pub(super) fn finish(repository: &Repository, session: &Url, digest: &Digest) -> Result<()> {
+/// Gives a blob that was sent its name, sending its last bytes along.
+pub(super) fn finish(repository: &Repository, session: &Url, digest: &Digest, last: &[u8]) -> Result<()> {
     let to = session.clone().with_query("digest", &digest.to_string());
     let frame = || format!("ending the upload of blob {digest} to {}", repository.name());
-    let response: Response = repository.upload(Method::PUT, &to, Vec::new(), Payload::Bytes(b"")).context(frame)?;
+    let headers = vec![("content-type", "application/octet-stream".to_string())];
+    let response: Response = repository.upload(Method::PUT, &to, headers, Payload::Bytes(last)).context(frame)?;
     match response.status {
         201..=204 => Ok(()),
         _ => Err(response.into_error()).context(frame),
