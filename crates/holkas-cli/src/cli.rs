@@ -51,7 +51,7 @@ pub(crate) struct Global {
     /// End the command with an error after so long
     #[arg(long, value_name = "DURATION", global = true, value_parser = registry::duration)]
     pub(crate) command_timeout: Option<std::time::Duration>,
-    /// Accepted for skopeo's sake and not used: nothing is spooled to temporary files
+    /// Unpack archives that are compressed into an unnamed file in this directory; nothing else is spooled
     #[arg(long, value_name = "DIR", global = true)]
     pub(crate) tmpdir: Option<PathBuf>,
     /// Accepted for skopeo's sake: an error always tells all that is known of its causes

@@ -20,11 +20,12 @@ mod resolve_input;
 mod sync;
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use holkas::archive::SCRATCH;
 use holkas::error::{Context, Error, ErrorKind, Result};
 use holkas::fs::{display, read_file};
 use holkas::limits::Limit;
@@ -79,7 +80,13 @@ impl Setting<'_> {
             (conf, driver) => Some(StorageConf { driver, ..conf.unwrap_or_default() }),
         };
         let clock = environment::source_date_epoch()?.unwrap_or(UNKNOWN_TIME);
-        Ok(Rooms { storage_conf, platform: self.platform(platform)?, clock, ..Rooms::default() })
+        let (platform, scratch) = (self.platform(platform)?, self.scratch());
+        Ok(Rooms { storage_conf, platform, clock, scratch, ..Rooms::default() })
+    }
+
+    /// Returns where large temporary files may be.
+    fn scratch(&self) -> PathBuf {
+        self.global.tmpdir.clone().unwrap_or_else(|| SCRATCH.into())
     }
 
     /// Returns the wanted platform: the command's own, or the host's with what the global flags override.

@@ -251,3 +251,22 @@ fn lists_are_told_and_merged() {
     ok(&["merge-manifest", file, from.to_str().expect("path"), to.to_str().expect("path")]);
     assert_eq!(run(&["inspect", "--raw", &at("dir", &to, "")]).out.as_bytes(), list.manifest);
 }
+
+#[test]
+fn compressed_archives_are_unpacked_where_the_user_says() {
+    use holkas_testkit::image::{Compression, compress};
+    let temp = tempfile::tempdir().unwrap();
+    let (plain, packed) = (temp.path().join("plain.tar"), temp.path().join("packed.tar.gz"));
+    image("hello").write_docker_archive(&plain, &["example.org/app:1"]);
+    fs::write(&packed, compress(&fs::read(&plain).unwrap(), Compression::Gzip)).unwrap();
+    for command in ["inspect", "list-tags"] {
+        let expected = ok(&[command, &at("docker-archive", &plain, "")]);
+        let scratch = format!("--tmpdir={}", temp.path().display());
+        assert_eq!(ok(&[&scratch, command, &at("docker-archive", &packed, "")]), expected);
+        assert_eq!(ok(&["--tmpdir=/nonexistent", command, &at("docker-archive", &plain, "")]), expected);
+        let output = accepting(&["--tmpdir=/nonexistent", command, &at("docker-archive", &packed, "")]);
+        assert_eq!(output.code, 1, "{}", output.err);
+        assert!(output.err.contains("`/nonexistent`"), "{}", output.err);
+    }
+    assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 2, "nothing is left there");
+}

@@ -11,6 +11,8 @@ pub(crate) mod entries;
 pub(crate) mod input;
 pub(crate) mod writer;
 
+use std::path::Path;
+
 use crate::error::{Context, Error, Result, printable};
 use crate::image::{ImageSource, Layer, LayerBlob, PolicyIdentity, Referrer, UntrustedSignature};
 use crate::layout::{self, Files, LayoutSource};
@@ -21,6 +23,7 @@ use crate::verify::{UntrustedBlob, VerifiedBytes};
 
 pub use destination::OciArchiveDestination;
 use entries::Entries;
+pub use input::SCRATCH;
 
 /// An image of an OCI archive, to read from.
 #[derive(Debug)]
@@ -31,7 +34,12 @@ impl OciArchiveSource {
     ///
     /// A compressed archive, or one that comes through a pipe, is first written to a temporary file without a name.
     pub fn open(reference: &LayoutReference) -> Result<Self> {
-        input::open(&reference.path)
+        Self::open_by_way_of(reference, Path::new(SCRATCH))
+    }
+
+    /// As [`OciArchiveSource::open`], with the temporary file in the directory `scratch`.
+    pub fn open_by_way_of(reference: &LayoutReference, scratch: &Path) -> Result<Self> {
+        input::open(&reference.path, scratch)
             .and_then(Entries::read)
             .and_then(|entries| LayoutSource::of_files(reference, "oci-archive", Box::new(entries)))
             .context(|| format!("opening {}", layout::name_of("oci-archive", reference)))

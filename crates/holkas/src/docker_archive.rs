@@ -19,7 +19,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::archive::entries::{Entries, Slice};
-use crate::archive::input;
+use crate::archive::input::{self, SCRATCH};
 use crate::compress::{Compression, Decoder};
 use crate::error::{Context, Error, Result, printable};
 use crate::fs::display;
@@ -58,11 +58,16 @@ impl DockerArchiveSource {
     ///
     /// A compressed archive, or one that comes through a pipe, is first written to a temporary file without a name.
     pub fn open(reference: &DockerArchiveReference) -> Result<Self> {
-        Self::find(reference).context(|| format!("opening {}", name_of(reference)))
+        Self::open_by_way_of(reference, Path::new(SCRATCH))
     }
 
-    fn find(reference: &DockerArchiveReference) -> Result<Self> {
-        let entries = input::open(&reference.path).and_then(Entries::read)?;
+    /// As [`DockerArchiveSource::open`], with the temporary file in the directory `scratch`.
+    pub fn open_by_way_of(reference: &DockerArchiveReference, scratch: &Path) -> Result<Self> {
+        Self::find(reference, scratch).context(|| format!("opening {}", name_of(reference)))
+    }
+
+    fn find(reference: &DockerArchiveReference, scratch: &Path) -> Result<Self> {
+        let entries = input::open(&reference.path, scratch).and_then(Entries::read)?;
         let item = select(read_manifest(&entries)?, &reference.select)?;
         let Some(config) = entries.read_file(&item.config, CONFIG)? else {
             return Err(missing("config", &item.config));
@@ -137,9 +142,13 @@ fn missing(what: &str, name: &str) -> Error {
 }
 
 /// Returns the tags of all images of the archive at `path`, in its order, as they are written there.
-pub fn tags(path: &Path) -> Result<Vec<String>> {
+/// `scratch` is where it is unpacked if it is compressed.
+pub fn tags(path: &Path, scratch: &Path) -> Result<Vec<String>> {
     let frame = || format!("listing the tags of docker-archive:{}", display(path));
-    let items = input::open(path).and_then(Entries::read).and_then(|entries| read_manifest(&entries)).context(frame)?;
+    let items = input::open(path, scratch)
+        .and_then(Entries::read)
+        .and_then(|entries| read_manifest(&entries))
+        .context(frame)?;
     Ok(items.into_iter().flat_map(|item| item.repo_tags.unwrap_or_default()).collect())
 }
 

@@ -28,6 +28,8 @@ pub struct Rooms {
     pub shared_blob_dir: Option<PathBuf>,
     /// More names for the image in a `docker-archive:` destination.
     pub additional_tags: Vec<Name>,
+    /// Where archives are unpacked that are compressed, and so cannot be read in place.
+    pub scratch: PathBuf,
     /// Blobs that the `dir:` destinations of a run share, if they shall.
     pub siblings: Option<Arc<Siblings>>,
     /// How registries are spoken to; without it none is.
@@ -43,6 +45,7 @@ impl Default for Rooms {
             platform: Platform::host(),
             shared_blob_dir: None,
             additional_tags: Vec::new(),
+            scratch: crate::archive::SCRATCH.into(),
             siblings: None,
             registries: None,
             clock: 0,
@@ -56,8 +59,10 @@ pub fn open_source(reference: &ImageReference, rooms: &Rooms) -> Result<Box<dyn 
     Ok(match reference {
         ImageReference::Dir(path) => Box::new(DirSource::open(path)?),
         ImageReference::Oci(layout) => Box::new(LayoutSource::open(layout, shared)?),
-        ImageReference::OciArchive(layout) => Box::new(OciArchiveSource::open(layout)?),
-        ImageReference::DockerArchive(archive) => Box::new(DockerArchiveSource::open(archive)?),
+        ImageReference::OciArchive(layout) => Box::new(OciArchiveSource::open_by_way_of(layout, &rooms.scratch)?),
+        ImageReference::DockerArchive(archive) => {
+            Box::new(DockerArchiveSource::open_by_way_of(archive, &rooms.scratch)?)
+        }
         ImageReference::Storage(storage) => {
             let frame = || format!("opening {reference}");
             let location = Location::resolve(&storage.store, rooms.storage_conf.as_ref()).context(frame)?;

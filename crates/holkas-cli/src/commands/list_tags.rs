@@ -25,7 +25,7 @@ pub(crate) fn run(arguments: &cli::ListTags, setting: &Setting<'_>) -> Result<()
             json!({ "Repository": docker.name().repository(), "Tags": tags })
         }
         ImageReference::DockerArchive(archive) if archive.select == ArchiveSelect::Only => {
-            json!({ "Tags": docker_archive::tags(&archive.path)? })
+            json!({ "Tags": docker_archive::tags(&archive.path, &setting.scratch())? })
         }
         _ => {
             return Err(Error::unsupported(format!("there is no list of tags for {reference}"))
