@@ -33,10 +33,11 @@ use holkas::oci::Platform;
 use holkas::open::Rooms;
 use holkas::policy::Policy;
 use holkas::progress::Cancel;
+use holkas::registry::auth::{AuthFiles, AuthStore};
 use holkas::registry::conf::RegistriesConf;
 use holkas::storage::location::StorageConf;
 
-use crate::cli::{Cli, Command, Global};
+use crate::cli::{Cli, Command, Global, Keeping};
 use crate::environment;
 
 /// The time of what no image gives a time, if nobody says otherwise: the same in every run.
@@ -82,6 +83,12 @@ impl Setting<'_> {
         let clock = environment::source_date_epoch()?.unwrap_or(UNKNOWN_TIME);
         let (platform, scratch) = (self.platform(platform)?, self.scratch());
         Ok(Rooms { storage_conf, platform, clock, scratch, ..Rooms::default() })
+    }
+
+    /// Returns where `login` and `logout` look for credentials, and where they keep them.
+    fn login_files(&self, keeping: &Keeping) -> Result<(AuthFiles, AuthStore)> {
+        let (named, compat) = (keeping.authfile.as_deref(), keeping.compat_auth_file.as_deref());
+        environment::login_files(named, compat, self.registries()?.credential_helpers)
     }
 
     /// Returns where large temporary files may be.

@@ -11,17 +11,13 @@ use super::{Setting, registries};
 use crate::cli::Progress;
 use crate::cli::registry::{Network, Registry};
 use crate::terminal::{Echo, ask};
-use crate::{cli, environment, output, progress};
+use crate::{cli, output, progress};
 
 /// Checks a user and a password with the registry and keeps them, or prints the user that is logged in.
 pub(crate) fn run(arguments: &cli::Login, setting: &Setting<'_>) -> Result<()> {
     let key = AuthKey::parse(&arguments.registry)?;
     let keeping = &arguments.keeping;
-    let (files, store) = environment::login_files(
-        keeping.authfile.as_deref(),
-        keeping.compat_auth_file.as_deref(),
-        setting.registries()?.credential_helpers,
-    )?;
+    let (files, store) = setting.login_files(keeping)?;
     if arguments.get_login {
         let user = files.find(&key)?.user.filter(|user| !user.is_empty());
         let missing = || Error::new(ErrorKind::Unauthorized, format!("not logged into {key}"));

@@ -5,16 +5,12 @@ use holkas::fs::display;
 use holkas::registry::auth::{AuthKey, Credentials};
 
 use super::Setting;
-use crate::{cli, environment, output};
+use crate::{cli, output};
 
 /// Forgets what `login` has kept.
 pub(crate) fn run(arguments: &cli::Logout, setting: &Setting<'_>) -> Result<()> {
     let keeping = &arguments.keeping;
-    let (files, store) = environment::login_files(
-        keeping.authfile.as_deref(),
-        keeping.compat_auth_file.as_deref(),
-        setting.registries()?.credential_helpers,
-    )?;
+    let (files, store) = setting.login_files(keeping)?;
     let named = keeping.authfile.as_ref().or(keeping.compat_auth_file.as_ref());
     if let Some(path) = named.filter(|path| !path.exists()) {
         return Err(Error::new(ErrorKind::Io, "no such file or directory"))
