@@ -100,7 +100,7 @@ impl RegistryDestination {
         }
     }
 
-    /// Puts a small blob. It goes along with the request that names it: to ask whether it is there would take longer.
+    /// Puts a small blob, which goes along with the request that names it.
     fn put_small(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
         let mut attempt = 1;
         loop {
@@ -117,7 +117,11 @@ impl RegistryDestination {
     }
 
     fn put_document(&self, document: &VerifiedBytes) -> Result<()> {
-        self.put_small(document.digest(), document.bytes())
+        let (digest, bytes) = (document.digest(), document.bytes());
+        if self.is_there(digest, bytes.len() as u64, None)? {
+            return Ok(());
+        }
+        self.put_small(digest, bytes)
     }
 
     /// Returns the digest that the registry gives for a manifest, if it has it and says so.
