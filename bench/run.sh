@@ -133,10 +133,10 @@ if wanted digest; then
 fi
 
 # Registries: Debian's own, on the loopback, with its blobs in memory.
-registry=""
-stop_registry() {
-    [ -z "$registry" ] || kill "$registry" 2>/dev/null || true
-    registry=""
+registries=()
+stop_registries() {
+    [ "${#registries[@]}" = 0 ] || kill "${registries[@]}" 2>/dev/null || true
+    registries=()
 }
 start_registry() { # NAME PORT
     mkdir -p "$work/$1"
@@ -147,7 +147,7 @@ http: {addr: "127.0.0.1:$2"}
 log: {level: error, accesslog: {disabled: true}}
 YML
     docker-registry serve "$work/$1.yml" >/dev/null 2>&1 &
-    registry="$registry $!"
+    registries+=("$!")
     for ((i = 0; i < 100; i++)); do
         ! (exec 3<>"/dev/tcp/127.0.0.1/$2") 2>/dev/null || return 0
         sleep 0.1
@@ -157,7 +157,7 @@ YML
 }
 if wanted registry || wanted sync || wanted inspect; then
     [ -x /usr/bin/docker-registry ] || { echo "error: docker-registry is needed (apt-get install docker-registry)" >&2; exit 1; }
-    trap 'stop_registry; clean; rm -rf "$work"' EXIT
+    trap 'stop_registries; clean; rm -rf "$work"' EXIT
     from=127.0.0.1:$((20000 + RANDOM % 10000))
     to=127.0.0.1:$((30000 + RANDOM % 10000))
     start_registry from "${from#*:}"
@@ -222,7 +222,7 @@ if wanted sync; then
     both '`sync` of 100 images to another registry' empty docker "$to/copies"
     both 'the same again, unchanged, to another registry' true docker "$to/copies"
 fi
-stop_registry
+stop_registries
 
 if wanted crowd; then
     crowd() { # COUNT
