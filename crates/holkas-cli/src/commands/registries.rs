@@ -8,6 +8,7 @@ use holkas::error::{Context, Error, Result};
 use holkas::progress::{Event, Monitor};
 use holkas::reference::ImageReference;
 use holkas::registry::auth::{Credentials, Secret};
+use holkas::registry::conf::RegistriesConf;
 use holkas::registry::{Client, Login, Settings};
 
 use super::Setting;
@@ -50,10 +51,11 @@ pub(super) fn client(
     setting: &Setting<'_>,
     monitor: &Arc<dyn Monitor>,
 ) -> Result<Client> {
+    let registries = setting.registries()?;
     let mut settings = Settings {
-        registries: setting.registries()?,
         mirrors: !network.no_mirrors,
-        login: login(typed, setting)?,
+        login: login(typed, &registries, setting)?,
+        registries,
         certificates: environment::certificate_places(typed.cert_dir.as_deref()),
         tls_verify: typed.tls_verify,
         proxies: environment::proxies()?,
@@ -82,7 +84,7 @@ pub(super) fn client(
     Ok(Client::new(settings))
 }
 
-fn login(typed: &Registry, setting: &Setting<'_>) -> Result<Login> {
+fn login(typed: &Registry, registries: &RegistriesConf, setting: &Setting<'_>) -> Result<Login> {
     let basic = |user: &str, password: &str| {
         if user.is_empty() {
             return Err(Error::invalid("the user is empty").context("reading credentials"));
@@ -107,7 +109,7 @@ fn login(typed: &Registry, setting: &Setting<'_>) -> Result<Login> {
     if let (Some(user), Some(password)) = (&typed.username, &typed.password) {
         return basic(user, password);
     }
-    let helpers = setting.registries()?.credential_helpers;
+    let helpers = registries.credential_helpers.clone();
     Ok(Login::Files(environment::auth_files(typed.authfile.as_deref(), helpers)))
 }
 

@@ -2,7 +2,7 @@
 
 use super::client::Client;
 use super::conf::Purpose;
-use super::source::repository;
+use super::source::primary;
 use crate::error::{Context, Error, Result};
 use crate::oci::Digest;
 use crate::reference::DockerReference;
@@ -15,10 +15,7 @@ use crate::reference::DockerReference;
 pub fn delete(client: &Client, reference: &DockerReference) -> Result<Digest> {
     let frame = || format!("deleting docker:{reference}");
     let name = reference.name();
-    let endpoints = client.settings().registries.endpoints(name, Purpose::Push).context(frame)?;
-    let endpoint = endpoints.into_iter().next().ok_or_else(|| Error::not_found("no host is known for it"));
-    let endpoint = endpoint.context(frame)?;
-    let repository = repository(client, &endpoint);
+    let repository = primary(client, name, Purpose::Push).context(frame)?;
     let digest = match (name.digest(), name.tag()) {
         (Some(digest), _) => *digest,
         (None, Some(tag)) => {

@@ -47,10 +47,7 @@ impl RegistryDestination {
     /// Prepares to write. Nothing is sent yet.
     pub fn create(client: &Client, reference: &DockerReference) -> Result<Self> {
         let frame = || format!("preparing docker:{reference}");
-        let endpoints = client.settings().registries.endpoints(reference.name(), Purpose::Push).context(frame)?;
-        let endpoint = endpoints.into_iter().next().ok_or_else(|| Error::not_found("no host is known for it"));
-        let endpoint = endpoint.context(frame)?;
-        let repository = super::source::repository(client, &endpoint);
+        let repository = super::source::primary(client, reference.name(), Purpose::Push).context(frame)?;
         Ok(Self { reference: reference.clone(), repository, state: Mutex::default() })
     }
 

@@ -89,11 +89,10 @@ impl Download {
         // The client has been patient with the request itself; here patience is for what breaks off again and again.
         let patience = if another { 1 } else { settings.retry.times };
         if may_pass(&error) && self.failures < patience {
-            let mut retry = settings.retry;
-            retry.delay = retry.delay.saturating_mul(1 << self.failures.min(16));
+            let error = error.context(self.told(place));
+            let mut attempts = Attempts::after(self.failures, settings.retry, &settings.cancel, &*settings.monitor);
             self.failures += 1;
-            let frame = self.told(place);
-            return Attempts::new(retry, &settings.cancel, &*settings.monitor).again(error.context(frame), None);
+            return attempts.again(error, None);
         }
         if another {
             let text = format!("{}: {error}; going on with the next place", self.told(place));

@@ -54,6 +54,11 @@ impl<'a> Attempts<'a> {
         Self { retry, made: 0, cancel, monitor }
     }
 
+    /// As [`Attempts::new`], for one who counts by himself that `made` repetitions were made already.
+    pub(super) fn after(made: u32, retry: Retry, cancel: &'a Cancel, monitor: &'a dyn Monitor) -> Self {
+        Self { made, ..Self::new(retry, cancel, monitor) }
+    }
+
     /// Waits before the next time, telling why; after the last time it returns the error instead.
     ///
     /// `asked` is the wait that the other side asks for.

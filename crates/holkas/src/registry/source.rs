@@ -34,6 +34,13 @@ pub(super) fn places(client: &Client, name: &Name) -> Result<Places> {
     Ok(Places::new(client.clone(), places.collect()))
 }
 
+/// Returns the one place that a name has for what no mirror does.
+pub(super) fn primary(client: &Client, name: &Name, purpose: Purpose) -> Result<Repository> {
+    let endpoints = client.settings().registries.endpoints(name, purpose)?;
+    let endpoint = endpoints.first().ok_or_else(|| Error::not_found("no host is known for it"))?;
+    Ok(repository(client, endpoint))
+}
+
 /// Returns the repository that an endpoint has.
 pub(super) fn repository(client: &Client, endpoint: &Endpoint) -> Repository {
     Repository::new(client.host(endpoint.host(), endpoint.insecure), endpoint.path())
