@@ -1,23 +1,37 @@
-//! The program `holkas`: signals and the exit code. All else is decided elsewhere.
+//! The program `holkas`: whose place it takes, signals, and the exit code. All else is decided elsewhere.
 
 mod cli;
 mod commands;
 mod environment;
+mod face;
+mod osbuild;
 mod output;
 mod progress;
 mod quantities;
 mod report;
+mod skopeo;
 mod table;
 mod terminal;
 
 use std::process::ExitCode;
 
+use face::Face;
 use holkas::progress::Cancel;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    match face::of(&arguments) {
+        Face::Holkas => holkas(),
+        Face::Skopeo(typed) => skopeo::run(typed),
+        Face::Osbuild(module) => osbuild::run(&module, &arguments),
+    }
+}
+
+/// Runs as ourselves.
+fn holkas() -> ExitCode {
     let typed = match cli::parse() {
         Ok(typed) => typed,
         Err(answered) => return answered,
