@@ -1,6 +1,7 @@
 //! What was typed: the commands and their flags. Where skopeo has a flag, it has skopeo's name and meaning.
 
 pub(crate) mod registry;
+pub(crate) mod resolve;
 pub(crate) mod sync;
 
 use std::ffi::OsString;
@@ -94,6 +95,8 @@ pub(crate) enum Command {
     Lists(Lists),
     /// Put a manifest list and the image directory that it names into one new image directory
     MergeManifest(MergeManifest),
+    /// Print what pins images, their digests and IDs: as image-builder's list, or as parts of an osbuild manifest
+    Resolve(resolve::Resolve),
     /// Resolve an osbuild containers input into images with their manifest lists, as JSON
     ResolveInput(ResolveInput),
     /// Print the completion script for a shell

@@ -16,6 +16,7 @@ mod man;
 mod manifest_digest;
 mod merge_manifest;
 mod registries;
+mod resolve;
 mod resolve_input;
 mod sync;
 
@@ -175,6 +176,7 @@ fn run_command(command: Command, setting: &Setting<'_>) -> Result<()> {
         Command::IsManifestList(arguments) => is_manifest_list::run(&arguments),
         Command::Lists(arguments) => lists::run(&arguments),
         Command::MergeManifest(arguments) => merge_manifest::run(&arguments),
+        Command::Resolve(arguments) => resolve::run(&arguments, setting),
         Command::ResolveInput(arguments) => resolve_input::run(&arguments, setting),
         Command::Completion(arguments) => completion::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
