@@ -98,6 +98,17 @@ def as_dir(name, layers, docker=True, architecture="amd64"):
     return manifest_bytes
 
 
+def docker_list(images):
+    """Returns a manifest list of (manifest, architecture)."""
+    return json.dumps({
+        "schemaVersion": 2, "mediaType": DOCKER_LIST,
+        "manifests": [{"mediaType": DOCKER, "size": len(content),
+                       "digest": "sha256:" + hashlib.sha256(content).hexdigest(),
+                       "platform": {"architecture": architecture, "os": "linux"}}
+                      for content, architecture in images],
+    }).encode()
+
+
 def as_oci(path, images):
     """Writes an OCI layout of (tag, layers, kind)."""
     blobs = f"{path}/blobs/sha256"
@@ -145,12 +156,13 @@ as_dir("small.dir", [layer("small", "gz")])
 # osbuild's case: the host's instance of a multi-arch list lies in a `dir:`, the list beside it.
 instance = as_dir("multi.dir", GZIP[1:2])
 foreign = as_dir("multi-arm64.dir", GZIP[1:2], architecture="arm64")
-write(f"{OUT}/multi.json", json.dumps({
-    "schemaVersion": 2, "mediaType": DOCKER_LIST,
-    "manifests": [{"mediaType": DOCKER, "size": len(content), "digest": "sha256:" + hashlib.sha256(content).hexdigest(),
-                   "platform": {"architecture": architecture, "os": "linux"}}
-                  for content, architecture in ((instance, "amd64"), (foreign, "arm64"))],
-}).encode())
+write(f"{OUT}/multi.json", docker_list([(instance, "amd64"), (foreign, "arm64")]))
+
+# A larger list with both of its images, to be pushed to a registry.
+pair = [as_dir("pair.dir", GZIP[:2] + GZIP[4:5], architecture=architecture) for architecture in ("arm64", "amd64")]
+for content in pair:
+    write(f"{OUT}/pair.dir/{hashlib.sha256(content).hexdigest()}.manifest.json", content)
+write(f"{OUT}/pair.dir/manifest.json", docker_list([(pair[1], "amd64"), (pair[0], "arm64")]))
 
 # A few layers in an archive, as `skopeo copy … oci-archive:` would write them: uncompressed tar of the layout.
 chosen = GZIP[:1] + GZIP[2:4]
@@ -167,5 +179,6 @@ write(f"{OUT}/README", (
     f"{sum(size for _, _, size, _ in GZIP) / 1e6:.0f} MB as gzip\n"
     f"small: 80000 files, {os.path.getsize(f'{OUT}/layers/small.tar.gz') / 1e6:.0f} MB as gzip\n"
     f"multi: {GZIP[1][2] / 1e6:.0f} MB as gzip\n"
+    f"pair: {sum(size for _, _, size, _ in GZIP[:2] + GZIP[4:5]) / 1e6:.0f} MB as gzip\n"
     f"archive: {os.path.getsize(f'{OUT}/archive.oci.tar') / 1e6:.0f} MB\n").encode())
 print(open(f"{OUT}/README").read(), end="")

@@ -15,7 +15,7 @@ cases=("$@")
 runs=${RUNS:-3}
 size=${SIZE:-6G}
 [ "$(id -u)" = 0 ] || { echo "error: root is needed for file systems and owners" >&2; exit 1; }
-[ -e "$images/README" ] || bench/make-images.sh "$images"
+if [ ! -e "$images/README" ] || [ ! -e "$images/pair.dir" ]; then bench/make-images.sh "$images"; fi
 images=$(cd "$images" && pwd)
 
 if [ -z "${HOLKAS:-}" ]; then
@@ -155,7 +155,7 @@ YML
     echo "error: docker-registry does not answer on port $2" >&2
     return 1
 }
-if wanted registry || wanted sync || wanted inspect; then
+if wanted registry || wanted sync || wanted inspect || wanted osbuild-fetch || wanted osbuild-source; then
     [ -x /usr/bin/docker-registry ] || { echo "error: docker-registry is needed (apt-get install docker-registry)" >&2; exit 1; }
     trap 'stop_registries; clean; rm -rf "$work"' EXIT
     from=127.0.0.1:$((20000 + RANDOM % 10000))
@@ -221,6 +221,12 @@ if wanted sync; then
     both '`sync` of 100 images to `dir:`' empty dir "$mount_point/synced"
     both '`sync` of 100 images to another registry' empty docker "$to/copies"
     both 'the same again, unchanged, to another registry' true docker "$to/copies"
+fi
+if wanted osbuild-fetch || wanted osbuild-source || wanted osbuild-deploy; then
+    for program in bwrap jq podman; do
+        command -v "$program" >/dev/null || { echo "error: $program is needed (apt-get install bubblewrap jq podman)" >&2; exit 1; }
+    done
+    . bench/osbuild.sh
 fi
 stop_registries
 

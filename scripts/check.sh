@@ -92,6 +92,9 @@ case "$linkage" in
 esac
 "$binary" --version
 
+heading "bare root"
+scripts/bare-root.sh "$binary"
+
 heading "demo"
 HOLKAS="$binary" scripts/demo.sh
 

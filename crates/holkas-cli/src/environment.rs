@@ -267,12 +267,21 @@ const RIGHTS: [(u8, &str, &str); 6] = [
 ];
 
 /// Returns an error that names what is missing unless this process may write whole stores.
+///
+/// Where `/proc` is not mounted, as in a bare chroot, that shows with the first file that is not allowed.
 pub(crate) fn may_write_stores() -> Result<()> {
-    let read = |path: &str| -> Result<String> {
-        let file = std::fs::read_to_string(path);
-        file.context(|| format!("reading `{path}` to learn what this process is allowed to do"))
+    let read = |path: &str| -> Result<Option<String>> {
+        match std::fs::read_to_string(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            read => {
+                read.map(Some).context(|| format!("reading `{path}` to learn what this process is allowed to do"))
+            }
+        }
     };
-    rights(&read("/proc/self/status")?, &read("/proc/self/uid_map")?)
+    match (read("/proc/self/status")?, read("/proc/self/uid_map")?) {
+        (Some(status), Some(uid_map)) => rights(&status, &uid_map),
+        _ => Ok(()),
+    }
 }
 
 fn rights(status: &str, uid_map: &str) -> Result<()> {
