@@ -30,6 +30,7 @@ pub mod copy;
 pub mod embed;
 pub mod inspect;
 pub mod open;
+pub mod pack;
 pub mod sync;
 
 pub use error::{Context, Error, ErrorKind, Result};
