@@ -15,6 +15,7 @@ pub mod verify;
 
 pub mod cache;
 pub mod image;
+pub mod layer_tar;
 pub mod unpack;
 
 pub mod archive;
@@ -25,6 +26,7 @@ pub mod policy;
 pub mod registry;
 pub mod storage;
 
+pub mod build;
 pub mod containers;
 pub mod copy;
 pub mod embed;

@@ -18,9 +18,9 @@ const STOREYS: [&[&str]; 9] = [
     &["oci", "fs"],
     &["verify", "compress", "reference", "configuration"],
     &["oci/config", "oci/manifest", "oci/index", "oci/schema1", "oci/document"],
-    &["image", "unpack", "cache"],
+    &["image", "unpack", "layer_tar", "cache"],
     &["registry", "layout", "archive", "dir", "docker_archive", "storage", "policy"],
-    &["open", "copy", "inspect", "containers"],
+    &["open", "copy", "inspect", "containers", "build"],
     &["embed", "pack", "sync"],
 ];
 

@@ -103,13 +103,48 @@ pub fn set_times(dir: BorrowedFd<'_>, name: &[u8], times: &Timestamps) -> Result
     rustix::fs::utimensat(dir, path_of(name), times, AtFlags::SYMLINK_NOFOLLOW)
 }
 
+/// Returns where a symlink leads.
+pub fn read_link(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<u8>, Errno> {
+    rustix::fs::readlinkat(dir, path_of(name), Vec::new()).map(|target| target.into_bytes())
+}
+
+/// The most bytes that the kernel lets the names of extended attributes, or the value of one, have.
+const XATTR_BYTES: usize = 64 << 10;
+
+/// Returns the names of the extended attributes, sorted, also of what cannot be opened; none where there are none.
+pub fn list_xattrs(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<Vec<u8>>, Errno> {
+    let mut list = vec![0; XATTR_BYTES];
+    let length = match rustix::fs::llistxattr(path_of(&proc_path(dir, name)), &mut list[..]) {
+        Ok(length) => length,
+        Err(Errno::NOTSUP) => 0,
+        Err(error) => return Err(error),
+    };
+    let mut names: Vec<Vec<u8>> =
+        list[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect();
+    names.sort();
+    Ok(names)
+}
+
+/// Returns the value of an extended attribute, also of what cannot be opened.
+pub fn get_xattr(dir: BorrowedFd<'_>, name: &[u8], key: &[u8]) -> Result<Vec<u8>, Errno> {
+    let mut value = vec![0; XATTR_BYTES];
+    let length = rustix::fs::lgetxattr(path_of(&proc_path(dir, name)), path_of(key), &mut value[..])?;
+    value.truncate(length);
+    Ok(value)
+}
+
+/// Returns a path to a name in a directory that is held, whatever the directory's own path is now.
+///
+/// There are no `*xattrat` calls before Linux 6.13.
+fn proc_path(dir: BorrowedFd<'_>, name: &[u8]) -> Vec<u8> {
+    let mut path = String::with_capacity(32);
+    write!(path, "/proc/self/fd/{}/", dir.as_raw_fd()).expect("a String takes all");
+    [path.as_bytes(), name].concat()
+}
+
 /// Sets an extended attribute, also of what cannot be opened (symlinks, devices).
 pub fn set_xattr(dir: BorrowedFd<'_>, name: &[u8], key: &[u8], value: &[u8]) -> Result<(), Errno> {
-    // There is no setxattrat before Linux 6.13; procfs names the directory that is held, whatever its path is now.
-    let mut prefix = String::with_capacity(32);
-    write!(prefix, "/proc/self/fd/{}/", dir.as_raw_fd()).expect("a String takes all");
-    let path = [prefix.as_bytes(), name].concat();
-    rustix::fs::lsetxattr(path_of(&path), path_of(key), value, XattrFlags::empty())
+    rustix::fs::lsetxattr(path_of(&proc_path(dir, name)), path_of(key), value, XattrFlags::empty())
 }
 
 /// Sets owner and group of an open file.
