@@ -4,6 +4,7 @@
 pub mod error;
 pub mod progress;
 
+mod fan_out;
 pub mod fs;
 pub mod limits;
 pub mod oci;

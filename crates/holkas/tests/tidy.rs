@@ -15,7 +15,7 @@ use serde_json::Value;
 const STOREYS: [&[&str]; 9] = [
     &["error"],
     &["progress", "limits"],
-    &["oci", "fs"],
+    &["oci", "fs", "fan_out"],
     &["verify", "compress", "reference", "configuration"],
     &["oci/config", "oci/manifest", "oci/index", "oci/schema1", "oci/document"],
     &["image", "unpack", "cache"],
