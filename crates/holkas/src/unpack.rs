@@ -5,6 +5,7 @@
 //! What a store could not give back, or what would act on the mount instead of the tree, is refused: two entries of
 //! one name, `..`, sparse files, contents where there can be none, devices 0/0, and overlay's own attributes.
 
+mod attributes;
 mod files;
 mod header;
 mod input;
