@@ -29,6 +29,7 @@ pub mod storage;
 pub mod containers;
 pub mod copy;
 pub mod embed;
+pub mod flatten;
 pub mod inspect;
 pub mod open;
 pub mod sync;

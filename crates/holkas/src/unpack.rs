@@ -7,6 +7,7 @@
 
 mod attributes;
 mod files;
+mod flat;
 mod header;
 mod input;
 mod parents;
@@ -22,6 +23,8 @@ use crate::error::{Context, Error, Result, printable};
 use crate::fs::Dir;
 use crate::limits::{LAYER_ENTRIES, LAYER_OWNERS};
 use header::Kind;
+
+pub use flat::{ExcludedPath, FlatTree, Put};
 
 /// What a layer is made into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -21,7 +21,7 @@ const STOREYS: [&[&str]; 9] = [
     &["image", "unpack", "cache"],
     &["registry", "layout", "archive", "dir", "docker_archive", "storage", "policy"],
     &["open", "copy", "inspect", "containers"],
-    &["embed", "sync"],
+    &["embed", "flatten", "sync"],
 ];
 
 /// Imports that break the rule, each with the reason why it stays: (from, to, reason).
