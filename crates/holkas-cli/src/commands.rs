@@ -18,6 +18,7 @@ mod merge_manifest;
 mod registries;
 mod resolve_input;
 mod sync;
+mod unpack;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -164,6 +165,7 @@ fn run_command(command: Command, setting: &Setting<'_>) -> Result<()> {
         Command::Embed(arguments) => embed::run(&arguments, setting),
         Command::Copy(arguments) => copy::run(&arguments, setting),
         Command::Sync(arguments) => sync::run(&arguments, setting),
+        Command::Unpack(arguments) => unpack::run(&arguments, setting),
         Command::Inspect(arguments) => inspect::run(&arguments, setting),
         Command::Delete(arguments) => delete::run(&arguments, setting),
         Command::Explain(arguments) => explain::run(&arguments, setting),

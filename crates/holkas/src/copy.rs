@@ -5,7 +5,7 @@ mod gate;
 pub mod layers;
 mod list;
 mod referrers;
-mod ticker;
+pub(crate) mod ticker;
 
 use std::num::NonZero;
 use std::sync::Arc;

@@ -4,6 +4,7 @@
 pub mod error;
 pub mod progress;
 
+mod fan_out;
 pub mod fs;
 pub mod limits;
 pub mod oci;
@@ -30,6 +31,7 @@ pub mod build;
 pub mod containers;
 pub mod copy;
 pub mod embed;
+pub mod flatten;
 pub mod inspect;
 pub mod open;
 pub mod pack;

@@ -71,6 +71,10 @@ pub const LAYER_ENTRIES: u64 = 3_500_000;
 pub const LAYER_DIRECTORIES: usize = 500_000;
 /// Different owners, or groups, of one layer: they are all written into the store's records.
 pub const LAYER_OWNERS: usize = 65_536;
+/// Paths of one image that upper layers remove from lower ones: a directory takes one, so real images have some thousands.
+pub const IMAGE_WHITEOUTS: usize = 450_000;
+/// Default access lists that are taken from directories while a lower layer is put into them: no known image has one.
+pub const ACCESS_LISTS: Limit = Limit { bytes: 4 * MIB, what: "total of the access lists of directories" };
 /// Entries of a docker-archive or oci-archive: three for each layer, with much room.
 pub const ARCHIVE_ENTRIES: usize = 100_000;
 /// Bytes that a zstd frame may ask us to keep as its window, as a power of two: what `zstd -d` accepts.
