@@ -5,6 +5,7 @@
 //! Signals are not caught: what is staged in the tree has `.unverified-*` names, and osbuild throws the tree away.
 
 mod arguments;
+mod container_deploy;
 mod images;
 mod oci_archive;
 mod skopeo;
@@ -30,8 +31,9 @@ fn stage(name: &str, arguments: &Arguments) -> Result<()> {
     match name {
         "org.osbuild.skopeo" => skopeo::run(arguments),
         "org.osbuild.oci-archive" => oci_archive::run(arguments),
+        "org.osbuild.container-deploy" => container_deploy::run(arguments),
         _ => Err(Error::unsupported("holkas is no stage of this name")
-            .hint("the stages are org.osbuild.skopeo and org.osbuild.oci-archive")),
+            .hint("the stages are org.osbuild.skopeo, org.osbuild.oci-archive and org.osbuild.container-deploy")),
     }
 }
 
