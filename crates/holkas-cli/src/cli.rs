@@ -3,6 +3,7 @@
 pub(crate) mod registry;
 pub(crate) mod resolve;
 pub(crate) mod sync;
+pub(crate) mod unpack;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -73,6 +74,8 @@ pub(crate) enum Command {
     Copy(Copy),
     /// Copy many images, those that are not at the destination yet, between registries and directories
     Sync(sync::SyncImages),
+    /// Write the file tree of an image into a directory, all layers as one
+    Unpack(unpack::Unpack),
     /// Show what an image is
     Inspect(Inspect),
     /// Delete an image from a registry, a store or an OCI layout
@@ -537,6 +540,7 @@ impl Cli {
             Command::Explain(explain) => explain.json,
             Command::Cache(cache) => cache.place().json,
             Command::Sync(sync) => sync.reporting.json,
+            Command::Unpack(unpack) => unpack.reporting.json,
             _ => false,
         }
     }

@@ -19,6 +19,7 @@ mod registries;
 mod resolve;
 mod resolve_input;
 mod sync;
+mod unpack;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -165,6 +166,7 @@ fn run_command(command: Command, setting: &Setting<'_>) -> Result<()> {
         Command::Embed(arguments) => embed::run(&arguments, setting),
         Command::Copy(arguments) => copy::run(&arguments, setting),
         Command::Sync(arguments) => sync::run(&arguments, setting),
+        Command::Unpack(arguments) => unpack::run(&arguments, setting),
         Command::Inspect(arguments) => inspect::run(&arguments, setting),
         Command::Delete(arguments) => delete::run(&arguments, setting),
         Command::Explain(arguments) => explain::run(&arguments, setting),

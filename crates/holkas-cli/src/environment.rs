@@ -32,24 +32,31 @@ fn must_exist(path: PathBuf) -> Result<Found> {
     found(path)?.ok_or_else(|| Error::new(ErrorKind::Io, missing))
 }
 
+/// The system's policy file.
+const SYSTEM_POLICY: &str = "/etc/containers/policy.json";
+
 /// Returns the policy file: the one that was named, or the user's, or the system's.
 pub(crate) fn policy_file(named: Option<&Path>) -> Result<Found> {
-    const SYSTEM: &str = "/etc/containers/policy.json";
     let frame = || "loading trust policy";
     if let Some(path) = named {
         return must_exist(path.to_path_buf()).context(frame);
     }
     let user = variable("HOME").map(|home| Path::new(&home).join(".config/containers/policy.json"));
-    for path in user.into_iter().chain([PathBuf::from(SYSTEM)]) {
+    for path in user.into_iter().chain([PathBuf::from(SYSTEM_POLICY)]) {
         if let Some(policy) = found(path).context(frame)? {
             return Ok(policy);
         }
     }
-    Err(Error::new(ErrorKind::Io, format!("open {SYSTEM}: no such file or directory"))).context(frame).map_err(
+    Err(Error::new(ErrorKind::Io, format!("open {SYSTEM_POLICY}: no such file or directory"))).context(frame).map_err(
         |error| {
             error.hint("install a policy.json, name one with --policy, or accept every image with --insecure-policy")
         },
     )
+}
+
+/// Returns the system's policy file, if there is one: for who runs as no user, and without a home.
+pub(crate) fn system_policy_file() -> Result<Option<Found>> {
+    found(SYSTEM_POLICY.into()).context(|| "loading trust policy")
 }
 
 /// Returns the configuration of containers-storage, if there is any.

@@ -44,7 +44,7 @@ fn holkas() -> ExitCode {
 }
 
 /// Takes as many open files as the administrator allows: 1024, the usual, are for who uses `select`.
-fn open_many_files() {
+pub(crate) fn open_many_files() {
     let limit = getrlimit(Resource::Nofile);
     // Where it is not allowed, what there is must do.
     let _as_before = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });

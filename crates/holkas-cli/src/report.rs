@@ -51,6 +51,28 @@ pub(crate) fn report(result: holkas::Result<()>, form: Form) -> ExitCode {
     ExitCode::from(code(error.kind()))
 }
 
+/// As [`report`], for people, in ASCII: for who reads in chunks and takes half a character for an error.
+pub(crate) fn report_ascii(result: holkas::Result<()>) -> ExitCode {
+    let Err(error) = result else {
+        return ExitCode::SUCCESS;
+    };
+    let _nobody_left = std::io::stderr().write_all(ascii(&text(&error)).as_bytes());
+    ExitCode::from(code(error.kind()))
+}
+
+/// Returns a text with all escaped that is not ASCII.
+pub(crate) fn ascii(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\u{2026}' => out.push_str("..."),
+            c if c.is_ascii() => out.push(c),
+            c => out.extend(c.escape_unicode()),
+        }
+    }
+    out
+}
+
 fn text(error: &Error) -> String {
     let mut text = String::new();
     for (n, line) in error.chain().enumerate() {
@@ -92,6 +114,11 @@ mod tests {
              caused by: blob does not match its descriptor\n    more of it\n\nhint: nothing was written to `dir:/out`\n"
         );
         assert_eq!(text(&Error::invalid("no")), "error: no\n");
+    }
+
+    #[test]
+    fn nothing_but_ascii_is_left() {
+        assert_eq!(ascii("sha256:12\u{2026} of `caf\u{e9}`\n"), "sha256:12... of `caf\\u{e9}`\n");
     }
 
     #[test]

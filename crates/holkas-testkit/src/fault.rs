@@ -1,7 +1,7 @@
 //! Bad circumstances: full and failing disks, processes without rights, and processes that are killed.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -126,10 +126,14 @@ impl Moments {
 
     /// Starts the command and kills it at the next moment. Returns whether it was killed, and had not ended before.
     pub fn kill(&mut self, command: &mut Command) -> bool {
+        self.kill_child(command.spawn().unwrap_or_else(|error| panic!("starting {command:?}: {error}")))
+    }
+
+    /// Kills what runs already at the next moment. Returns whether it was killed, and had not ended before.
+    pub fn kill_child(&mut self, mut child: Child) -> bool {
         // Knuth's MMIX generator.
         self.state = self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let most = u64::try_from(self.most.as_micros()).expect("half a million years");
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("starting {command:?}: {error}"));
         std::thread::sleep(Duration::from_micros((self.state >> 33) % most));
         child.kill().expect("a child that nobody has waited for");
         !child.wait().expect("a child").success()

@@ -307,7 +307,7 @@ pub fn runnable_image_of(builder: ImageBuilder) -> BuiltImage {
 }
 
 /// Returns whether a 64-bit little-endian ELF file has a program header PT_INTERP, so needs a dynamic linker.
-fn has_interpreter(program: &[u8]) -> bool {
+pub(crate) fn has_interpreter(program: &[u8]) -> bool {
     const PT_INTERP: u64 = 3;
     let number = |at: usize, width: usize| {
         program[at..at + width].iter().rev().fold(0u64, |value, &byte| value << 8 | u64::from(byte))

@@ -5,7 +5,7 @@ mod gate;
 pub mod layers;
 mod list;
 mod referrers;
-mod ticker;
+pub(crate) mod ticker;
 
 use std::num::NonZero;
 use std::sync::Arc;
@@ -143,7 +143,8 @@ pub fn copy(
     Ok(copied)
 }
 
-fn stage(
+/// Copies what the source's reference names, as [`copy`] does, but leaves it to the caller to publish it.
+pub fn stage(
     source: &dyn ImageSource,
     destination: &dyn ImageDestination,
     policy: &Policy,

@@ -2,7 +2,7 @@
 
 pub mod file;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::copy::{self, CopyOptions, layers};
@@ -41,7 +41,8 @@ pub struct EmbedOptions<'a> {
     pub policy: &'a Policy,
     /// Opens a source.
     pub open: &'a dyn Fn(&ImageReference) -> Result<Box<dyn ImageSource>>,
-    /// The default platform, how many layers at once, and what stops it; the rest does not apply.
+    /// The default platform, whether signatures stay behind, how many layers at once, and what stops it; the rest does
+    /// not apply.
     pub copy: CopyOptions,
 }
 
@@ -105,6 +106,7 @@ fn attempt_embed(
         let one = embed_image(image, &destination, options, monitor);
         report.extend(one.context(|| format!("embedding {}", image.source))?);
     }
+    refuse_shared_names(&report)?;
     options.copy.cancel.check()?;
     if report.iter().any(|embedded| embedded.new) {
         monitor.event(Event::Committing);
@@ -112,6 +114,24 @@ fn attempt_embed(
         place.keep(options.clock)?;
     }
     Ok(report)
+}
+
+/// Refuses a name that two images would have: the later would silently take it from the earlier.
+fn refuse_shared_names(report: &[Embedded]) -> Result<()> {
+    let mut owners = BTreeMap::new();
+    for embedded in report {
+        for name in &embedded.names {
+            let first = owners.insert(name, &embedded.image_id);
+            if let Some(first) = first.filter(|first| **first != embedded.image_id) {
+                return Err(Error::refused(format!(
+                    "the name {name} is given to two images: {first} and {}",
+                    embedded.image_id
+                ))
+                .hint("give each image a name of its own"));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn embed_image(
@@ -209,7 +229,10 @@ fn embed_one(
     options: &EmbedOptions<'_>,
     monitor: &dyn Monitor,
 ) -> Result<Embedded> {
-    let image = Image::open(source, manifest, indexes)?;
+    let mut image = Image::open(source, manifest, indexes)?;
+    if options.copy.remove_signatures {
+        image.signatures.clear();
+    }
     let config = image.config.as_ref().ok_or_else(|| {
         Error::unsupported(format!(
             "it is an artifact (config type `{}`), not an image",

@@ -4,6 +4,7 @@
 pub mod error;
 pub mod progress;
 
+mod fan_out;
 pub mod fs;
 pub mod limits;
 pub mod oci;
@@ -15,6 +16,7 @@ pub mod verify;
 
 pub mod cache;
 pub mod image;
+pub mod layer_tar;
 pub mod unpack;
 
 pub mod archive;
@@ -25,11 +27,14 @@ pub mod policy;
 pub mod registry;
 pub mod storage;
 
+pub mod build;
 pub mod containers;
 pub mod copy;
 pub mod embed;
+pub mod flatten;
 pub mod inspect;
 pub mod open;
+pub mod pack;
 pub mod resolve;
 pub mod sync;
 

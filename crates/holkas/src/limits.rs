@@ -39,6 +39,8 @@ pub const ARCHIVE_MANIFEST: Limit = Limit { bytes: MIB, what: "manifest.json of 
 pub const LAYOUT_INDEX: Limit = Limit { bytes: 64 * MIB, what: "index.json" };
 /// Configuration files of the user: policy.json, storage.conf, images.toml.
 pub const CONFIGURATION: Limit = Limit { bytes: 16 * MIB, what: "configuration file" };
+/// The arguments of a stage of osbuild: some hundred bytes an image and list, of which real builds have hundreds.
+pub const STAGE_ARGUMENTS: Limit = Limit { bytes: 64 * MIB, what: "file with the stage's arguments" };
 /// One file of certs.d: a bundle of all public authorities has a quarter of a megabyte.
 pub const CERTIFICATE: Limit = Limit { bytes: 4 * MIB, what: "certificate file" };
 /// Files of one directory of certs.d: real ones have three.
@@ -69,6 +71,10 @@ pub const LAYER_ENTRIES: u64 = 3_500_000;
 pub const LAYER_DIRECTORIES: usize = 500_000;
 /// Different owners, or groups, of one layer: they are all written into the store's records.
 pub const LAYER_OWNERS: usize = 65_536;
+/// Paths of one image that upper layers remove from lower ones: a directory takes one, so real images have some thousands.
+pub const IMAGE_WHITEOUTS: usize = 450_000;
+/// Default access lists that are taken from directories while a lower layer is put into them: no known image has one.
+pub const ACCESS_LISTS: Limit = Limit { bytes: 4 * MIB, what: "total of the access lists of directories" };
 /// Entries of a docker-archive or oci-archive: three for each layer, with much room.
 pub const ARCHIVE_ENTRIES: usize = 100_000;
 /// Bytes that a zstd frame may ask us to keep as its window, as a power of two: what `zstd -d` accepts.

@@ -12,7 +12,6 @@
 
 pub mod delete;
 pub mod destination;
-mod fan_out;
 pub mod fields;
 pub mod go_json;
 mod layer;

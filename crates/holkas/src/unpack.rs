@@ -5,7 +5,9 @@
 //! What a store could not give back, or what would act on the mount instead of the tree, is refused: two entries of
 //! one name, `..`, sparse files, contents where there can be none, devices 0/0, and overlay's own attributes.
 
+mod attributes;
 mod files;
+mod flat;
 mod header;
 mod input;
 mod parents;
@@ -21,6 +23,8 @@ use crate::error::{Context, Error, Result, printable};
 use crate::fs::Dir;
 use crate::limits::{LAYER_ENTRIES, LAYER_OWNERS};
 use header::Kind;
+
+pub use flat::{ExcludedPath, FlatTree, Put};
 
 /// What a layer is made into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use holkas::fs::Dir;
 use holkas::storage::tar_split::{self, Entry as Object};
-use holkas::unpack::{OnDisk, TarPiece, Timestamp, UnpackOptions, Unpacked, unpack};
+use holkas::unpack::{FlatTree, OnDisk, Put, TarPiece, Timestamp, UnpackOptions, Unpacked, unpack};
 use holkas::{ErrorKind, Result};
 use holkas_testkit::oddities::{odd_image, odd_layers};
 use holkas_testkit::peers::Store;
@@ -63,6 +63,20 @@ fn unpacked(layers: &[&[u8]], on_disk: OnDisk) -> (TempDir, Result<Unpacked>) {
     for layer in layers {
         result = unpack_into(layer, &dir.path().join("in"), on_disk).map(|(unpacked, _)| unpacked);
     }
+    before.assert_same(&Tree::read(dir.path().join("outside")), &Options::new());
+    (dir, result)
+}
+
+/// Unpacks one layer as the whole of an image.
+fn flat(tar: &[u8]) -> (TempDir, Result<()>) {
+    let (dir, _) = unpacked(&[], OnDisk::Overlay);
+    let before = Tree::read(dir.path().join("outside"));
+    let put = |into: &Dir| {
+        let mut tree = FlatTree::begin(into, CLOCK, Vec::new())?;
+        assert_eq!(tree.layer(&mut BufReader::new(Trickle(tar)))?, Put::Whole);
+        tree.end()
+    };
+    let result = put(&Dir::open(&dir.path().join("in")).unwrap());
     before.assert_same(&Tree::read(dir.path().join("outside")), &Options::new());
     (dir, result)
 }
@@ -192,8 +206,9 @@ fn what_is_refused() {
     use ErrorKind::{Invalid, Refused, Unsupported};
     #[track_caller]
     fn check(tar: Vec<u8>, kind: ErrorKind, part: &str) {
-        for on_disk in [OnDisk::Overlay, OnDisk::Tree] {
-            let error = unpacked(&[&tar], on_disk).1.expect_err(part);
+        let each = [OnDisk::Overlay, OnDisk::Tree].map(|on_disk| unpacked(&[&tar], on_disk).1.map(|_| ()));
+        for result in each.into_iter().chain([flat(&tar).1]) {
+            let error = result.expect_err(part);
             assert_eq!(error.kind(), kind, "{error}");
             assert!(error.to_string().contains(part), "{part:?} is not in: {error}");
         }
@@ -228,8 +243,10 @@ fn what_is_refused() {
     check(one(Entry::new(HARD_LINK, "a").linking("../../etc/shadow")), Refused, "`..`");
     check(TarBuilder::new().dir("d", 0o755).hard_link("a", "d").finish(), Invalid, "another name");
     check(one(Entry::new(SYMLINK, "a")), Invalid, "without a target");
-    let error = overlay(&TarBuilder::new().whiteout("a").hard_link("b", "a").finish()).1.unwrap_err();
-    assert!(error.to_string().contains("removed by the layer"), "{error}");
+    let tar = TarBuilder::new().whiteout("a").hard_link("b", "a").finish();
+    for error in [overlay(&tar).1.unwrap_err(), flat(&tar).1.unwrap_err()] {
+        assert!(error.to_string().contains("removed by the layer"), "{error}");
+    }
 
     // Whiteouts.
     for name in [".wh.", ".wh..", ".wh...", "d/.wh."] {
@@ -303,8 +320,9 @@ fn what_is_refused() {
 #[test]
 fn removal_of_what_the_layer_adds_is_refused_for_overlay() {
     let tar = TarBuilder::new().file("a", 0o644, "").whiteout("a").finish();
-    let error = overlay(&tar).1.unwrap_err();
-    assert!(error.to_string().contains("both adds"), "{error}");
+    for error in [overlay(&tar).1.unwrap_err(), flat(&tar).1.unwrap_err()] {
+        assert!(error.to_string().contains("both adds"), "{error}");
+    }
     let (dir, result) = unpacked(&[&tar], OnDisk::Tree);
     result.unwrap();
     assert_eq!(Tree::read(dir.path().join("in")).paths(), [""]);
@@ -325,6 +343,9 @@ fn symlinks_never_lead_out() {
             for outside in ["/outside", "../outside", "../../../../../../../../../outside"] {
                 let tar = build(TarBuilder::new().dir("outside/", 0o755), outside).finish();
                 let (dir, result) = unpacked(&[&tar], on_disk);
+                result.unwrap();
+                assert_eq!(Tree::read(dir.path().join("in")).paths(), paths, "{outside}");
+                let (dir, result) = flat(&tar);
                 result.unwrap();
                 assert_eq!(Tree::read(dir.path().join("in")).paths(), paths, "{outside}");
             }
@@ -388,13 +409,19 @@ fn loops_of_symlinks_are_an_error() {
     for n in 1..60 {
         tar = tar.symlink(format!("l{n}"), format!("l{}", n - 1));
     }
-    let error = overlay(&tar.clone().file("l50/x", 0o644, "").finish()).1.unwrap_err();
-    assert!(error.to_string().contains("too many symlinks"), "{error}");
-    overlay(&tar.file("l30/x", 0o644, "").finish()).1.unwrap();
+    let too_long = tar.clone().file("l50/x", 0o644, "").finish();
+    for error in [overlay(&too_long).1.unwrap_err(), flat(&too_long).1.unwrap_err()] {
+        assert!(error.to_string().contains("too many symlinks"), "{error}");
+    }
+    let as_long_as_allowed = tar.file("l30/x", 0o644, "").finish();
+    overlay(&as_long_as_allowed).1.unwrap();
+    flat(&as_long_as_allowed).1.unwrap();
     let error = overlay(&TarBuilder::new().symlink("a", "a").file("a/x", 0o644, "").finish()).1.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
     // Parents are made where they are missing, but not through a dangling symlink.
-    assert!(overlay(&TarBuilder::new().symlink("a", "b").file("a/x", 0o644, "").finish()).1.is_err());
+    let dangling = TarBuilder::new().symlink("a", "b").file("a/x", 0o644, "").finish();
+    assert!(overlay(&dangling).1.is_err());
+    assert!(flat(&dangling).1.unwrap_err().to_string().contains("leads to where the layer has nothing"));
 }
 
 #[test]

@@ -35,6 +35,8 @@ struct State {
     end: u64,
     blobs: BTreeMap<Digest, Blob>,
     images: BTreeMap<Digest, Descriptor>,
+    /// Images that got names of their own.
+    named: Vec<(String, Descriptor)>,
     index: Option<Descriptor>,
     /// Indexes that lead to the images; they belong to what is written only if an index does.
     nested: BTreeMap<Digest, VerifiedBytes>,
@@ -71,7 +73,18 @@ impl OciArchiveDestination {
         if reference.path.exists() && !reference.path.is_file() {
             return Err(Error::refused("it is there, and is not a regular file"));
         }
-        let place = Place::find(&reference.path)?;
+        Self::prepare_at(reference, Place::find(&reference.path)?)
+    }
+
+    /// Prepares to write an archive at a place that is held.
+    pub(crate) fn create_at(place: Place) -> Result<Self> {
+        let reference = place.layout_reference();
+        let frame = || format!("preparing {}", name_of("oci-archive", &reference));
+        place.refuse_all_but_a_file().context(frame)?;
+        Self::prepare_at(&reference, place).context(frame)
+    }
+
+    fn prepare_at(reference: &LayoutReference, place: Place) -> Result<Self> {
         let staging = Staging::create(&place.parent)?;
         let file = staging.dir().open_for_update(ARCHIVE, blob::MODE)?;
         let directory = |name| Header { kind: DIRECTORY, name, mode: 0o755, link: "" };
@@ -144,29 +157,35 @@ impl OciArchiveDestination {
     }
 
     fn finish(&self) -> Result<()> {
-        let (top, nested) = {
+        let (tops, nested) = {
             let mut state = self.state();
             if let Some((digest, _)) = state.blobs.iter().find(|(_, blob)| blob.progress != Progress::Verified) {
                 return Err(Error::invalid(format!("blob {digest} was not written whole")));
             }
-            let top = match (&state.index, state.images.len()) {
-                (Some(index), _) => index.clone(),
-                (None, 1) => state.images.values().next().expect("there is one").clone(),
+            let select = match &self.reference.select {
+                LayoutSelect::Named(name) => Some(name.clone()),
+                LayoutSelect::Only | LayoutSelect::Position(_) => None,
+            };
+            let tops = match (&state.index, state.images.len()) {
+                _ if !state.named.is_empty() => {
+                    state.named.iter().map(|(name, image)| (Some(name.clone()), image.clone())).collect()
+                }
+                (Some(index), _) => vec![(select, index.clone())],
+                (None, 1) => vec![(select, state.images.values().next().expect("there is one").clone())],
                 (None, 0) => return Err(Error::invalid("nothing was written")),
                 (None, n) => {
                     return Err(Error::refused(format!("one name cannot stand for {n} images without a list of them")));
                 }
             };
             let nested = std::mem::take(&mut state.nested);
-            (top, if state.index.is_some() { nested } else { BTreeMap::new() })
+            (tops, if state.index.is_some() { nested } else { BTreeMap::new() })
         };
         for index in nested.values() {
             self.put_document(index)?;
         }
         let mut index = LayoutIndex::new();
-        match &self.reference.select {
-            LayoutSelect::Named(name) => index.add(&top, Some(name)),
-            LayoutSelect::Only | LayoutSelect::Position(_) => index.add(&top, None),
+        for (name, top) in &tops {
+            index.add(top, name.as_deref());
         }
         for (document, attachment) in std::mem::take(&mut self.state().referrers) {
             index.add_referrer(&document, &attachment)?;
@@ -191,7 +210,7 @@ impl ImageDestination for OciArchiveDestination {
     }
 
     fn begin<'a>(&'a self, image: &'a Image) -> Result<Box<dyn ImageWriter + 'a>> {
-        self.begin_as(image, Role::Image)
+        self.begin_as(image, Role::Image, None)
     }
 
     fn holds_referrers(&self) -> bool {
@@ -199,7 +218,7 @@ impl ImageDestination for OciArchiveDestination {
     }
 
     fn begin_referrer<'a>(&'a self, image: &'a Image) -> Result<Box<dyn ImageWriter + 'a>> {
-        self.begin_as(image, Role::Referrer)
+        self.begin_as(image, Role::Referrer, None)
     }
 
     fn put_referrer(&self, document: &Attached, attachment: &Attachment) -> Result<()> {
@@ -227,7 +246,12 @@ impl ImageDestination for OciArchiveDestination {
 }
 
 impl OciArchiveDestination {
-    fn begin_as<'a>(&'a self, image: &'a Image, role: Role) -> Result<Box<dyn ImageWriter + 'a>> {
+    /// Begins an image that gets a name of its own; every image of the run must then get one.
+    pub(crate) fn begin_named<'a>(&'a self, image: &'a Image, name: &str) -> Result<Box<dyn ImageWriter + 'a>> {
+        self.begin_as(image, Role::Image, Some(name.to_string()))
+    }
+
+    fn begin_as<'a>(&'a self, image: &'a Image, role: Role, name: Option<String>) -> Result<Box<dyn ImageWriter + 'a>> {
         let frame = || format!("writing image {} to {}", image.manifest.digest(), self.name());
         // All places at once and in order, so that the same image gives the same archive, however its layers come.
         let mut state = self.state();
@@ -237,7 +261,7 @@ impl OciArchiveDestination {
         drop(state);
         self.put_document(&image.config_bytes).context(frame)?;
         self.put_document(image.manifest.raw()).context(frame)?;
-        Ok(Box::new(ArchiveWriter { destination: self, image, role }))
+        Ok(Box::new(ArchiveWriter { destination: self, image, role, name }))
     }
 }
 
@@ -245,6 +269,7 @@ struct ArchiveWriter<'a> {
     destination: &'a OciArchiveDestination,
     image: &'a Image,
     role: Role,
+    name: Option<String>,
 }
 
 impl ImageWriter for ArchiveWriter<'_> {
@@ -270,6 +295,9 @@ impl ImageWriter for ArchiveWriter<'_> {
         let descriptor = self.image.manifest.descriptor();
         let mut state = self.destination.state();
         state.nested.extend(self.image.indexes.iter().map(|index| (*index.digest(), index.raw().clone())));
+        if let Some(name) = self.name {
+            state.named.push((name, descriptor.clone()));
+        }
         state.images.insert(descriptor.digest, descriptor);
         Ok(())
     }

@@ -91,7 +91,7 @@ fn convert_layer(
     }
     let change = Change::Recompress(wanted.0, wanted.1);
     let mut measure = Measure { hasher: Algorithm::Sha256.hasher(), size: 0 };
-    recompress(layers::open_layer(source, layer, options)?, layer, wanted, &mut measure)?;
+    recompress(layers::open_layer(source, layer, &options.cancel)?, layer, wanted, &mut measure)?;
     let descriptor = Descriptor::new(media_type, measure.hasher.finish(), measure.size);
     Ok(ConvertedLayer { descriptor, change })
 }
@@ -270,7 +270,7 @@ impl ImageSource for Converted<'_> {
         match self.layers[layer.position].change {
             Change::None => self.source.open_layer(old),
             Change::Recompress(compression, level) => {
-                let body = layers::open_layer(self.source, old, self.options)?;
+                let body = layers::open_layer(self.source, old, &self.options.cancel)?;
                 Ok(LayerBlob::AsDescribed(UntrustedBlob::new(pipe(body, old.clone(), (compression, level))?)))
             }
         }

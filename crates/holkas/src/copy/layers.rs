@@ -9,7 +9,7 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::image::{
     Image, ImageSource, ImageWriter, Layer, LayerBlob, LayerOrder, LayerReader, Stored, from_any_place,
 };
-use crate::progress::{Counter, Event, Monitor};
+use crate::progress::{Cancel, Counter, Event, Monitor};
 use crate::verify::PartialBlob;
 
 /// Moves all layers of `image` and commits it to its writer. The first error stops the rest.
@@ -120,13 +120,13 @@ fn move_layer(
 }
 
 /// Tells that a place which a layer came from gave wrong bytes, and that there is another.
-pub(super) fn given_up(layer: &Layer, error: &Error, monitor: &dyn Monitor) {
+pub(crate) fn given_up(layer: &Layer, error: &Error, monitor: &dyn Monitor) {
     let text = format!("layer {} is fetched again, from another place: {error}", layer.descriptor.digest.short());
     monitor.event(Event::Warning { text: &text });
 }
 
 /// Tells what the source wants to be known.
-pub(super) fn warn(source: &dyn ImageSource, monitor: &dyn Monitor) {
+pub(crate) fn warn(source: &dyn ImageSource, monitor: &dyn Monitor) {
     for text in source.take_warnings() {
         monitor.event(Event::Warning { text: &text });
     }
@@ -167,20 +167,20 @@ fn put_layer(
     let beginning = if source.resumes() { writer.partial(layer)? } else { None };
     let put = |body: Result<LayerReader>| body.and_then(|body| writer.put_layer(layer, body.counted_by(read)));
     let Some(beginning) = beginning else {
-        return put(open_layer(source, layer, options));
+        return put(open_layer(source, layer, &options.cancel));
     };
-    match put(open_layer_from(source, layer, beginning, options)) {
+    match put(open_layer_from(source, layer, beginning, &options.cancel)) {
         // The beginning may be what is wrong. Without it, the source has nobody else to blame.
         Err(error) if error.kind() == ErrorKind::Mismatch && writer.can_put_again() => {
-            put(open_layer(source, layer, options))
+            put(open_layer(source, layer, &options.cancel))
         }
         other => other,
     }
 }
 
 /// Opens a layer through the door.
-pub(super) fn open_layer(source: &dyn ImageSource, layer: &Layer, options: &CopyOptions) -> Result<LayerReader> {
-    verify(source.open_layer(layer)?, layer, options)
+pub(crate) fn open_layer(source: &dyn ImageSource, layer: &Layer, cancel: &Cancel) -> Result<LayerReader> {
+    verify(source.open_layer(layer)?, layer, cancel)
 }
 
 /// Opens a layer through the door, beginning with what the destination has of it.
@@ -188,17 +188,17 @@ fn open_layer_from(
     source: &dyn ImageSource,
     layer: &Layer,
     beginning: PartialBlob,
-    options: &CopyOptions,
+    cancel: &Cancel,
 ) -> Result<LayerReader> {
-    verify(source.open_layer_from(layer, beginning)?, layer, options)
+    verify(source.open_layer_from(layer, beginning)?, layer, cancel)
 }
 
-fn verify(blob: LayerBlob, layer: &Layer, options: &CopyOptions) -> Result<LayerReader> {
+fn verify(blob: LayerBlob, layer: &Layer, cancel: &Cancel) -> Result<LayerReader> {
     Ok(match blob {
-        LayerBlob::AsDescribed(blob) => LayerReader::Blob(blob.verify(&layer.descriptor).cancelled_by(&options.cancel)),
+        LayerBlob::AsDescribed(blob) => LayerReader::Blob(blob.verify(&layer.descriptor).cancelled_by(cancel)),
         LayerBlob::Uncompressed(blob, size) => {
             let diff_id = layer.diff_id.ok_or_else(|| Error::invalid("an artifact's blob has no uncompressed form"))?;
-            LayerReader::Diff(blob.verify_diff(diff_id, size).cancelled_by(&options.cancel))
+            LayerReader::Diff(blob.verify_diff(diff_id, size).cancelled_by(cancel))
         }
     })
 }

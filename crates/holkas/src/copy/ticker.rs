@@ -11,7 +11,7 @@ const TICK: Duration = Duration::from_millis(200);
 
 /// The layers that are under way.
 #[derive(Debug, Default)]
-pub(super) struct Ticker {
+pub(crate) struct Ticker {
     layers: Mutex<Vec<UnderWay>>,
 }
 
@@ -25,19 +25,19 @@ struct UnderWay {
 
 impl Ticker {
     /// Follows a layer of `bytes` compressed bytes until [`Ticker::forget`].
-    pub(super) fn follow(&self, digest: &str, bytes: u64) -> Counter {
+    pub(crate) fn follow(&self, digest: &str, bytes: u64) -> Counter {
         let read = Counter::default();
         self.lock().push(UnderWay { digest: digest.to_string(), bytes, read: read.clone(), told: 0 });
         read
     }
 
     /// Tells no more of the layer.
-    pub(super) fn forget(&self, digest: &str) {
+    pub(crate) fn forget(&self, digest: &str) {
         self.lock().retain(|layer| layer.digest != digest);
     }
 
     /// Tells how far all layers are, until the other end of `ended` is dropped.
-    pub(super) fn run(&self, ended: &Receiver<()>, monitor: &dyn Monitor) {
+    pub(crate) fn run(&self, ended: &Receiver<()>, monitor: &dyn Monitor) {
         while ended.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
             self.tell(monitor);
         }

@@ -91,7 +91,29 @@ impl DirDestination {
                 }
             }
         };
-        let image = staging.dir().make(IMAGE, mode).context(frame)?;
+        Self::prepare(path, target, (staging, partials), mode).context(frame)
+    }
+
+    /// Prepares to write an image at a place that is held.
+    pub(crate) fn create_at(place: Place) -> Result<Self> {
+        let path = place.path();
+        let frame = || format!("preparing dir:{}", display(&path));
+        let mut mode = 0o755;
+        if let Some(dir) = place.parent.sub_if_exists(&place.name).context(frame)? {
+            refuse_foreign(&dir).context(frame)?;
+            if !place.parent.names(&place.name, &dir) {
+                return Err(Error::refused("it is a symlink")).context(frame);
+            }
+            mode = rustix::fs::fstat(&dir).context(frame)?.st_mode & 0o7777;
+        } else if place.parent.exists(&place.name)? {
+            return Err(Error::refused("it is there, and is not a directory")).context(frame);
+        }
+        let staging = Staging::create_taking_partials(&place.parent).context(frame)?;
+        Self::prepare(&path, Target::Beside(place), staging, mode).context(frame)
+    }
+
+    fn prepare(path: &Path, target: Target, (staging, partials): (Staging, Dir), mode: u32) -> Result<Self> {
+        let image = staging.dir().make(IMAGE, mode)?;
         let partials = Partials::new(partials);
         let (path, state) = (path.to_path_buf(), Mutex::default());
         Ok(Self { path, target, image, partials, staging, siblings: None, state })

@@ -63,6 +63,11 @@ pub fn make_symlink(target: &[u8], dir: BorrowedFd<'_>, name: &[u8]) -> Result<(
     rustix::fs::symlinkat(path_of(target), dir, path_of(name))
 }
 
+/// Returns where a symlink leads.
+pub fn read_link(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<u8>, Errno> {
+    Ok(rustix::fs::readlinkat(dir, path_of(name), Vec::new())?.into_bytes())
+}
+
 /// Gives what `from` names (itself, if it is a symlink) a second name.
 pub fn make_hard_link(from_dir: BorrowedFd<'_>, from: &[u8], dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
     rustix::fs::linkat(from_dir, path_of(from), dir, path_of(name), AtFlags::empty())
@@ -103,13 +108,57 @@ pub fn set_times(dir: BorrowedFd<'_>, name: &[u8], times: &Timestamps) -> Result
     rustix::fs::utimensat(dir, path_of(name), times, AtFlags::SYMLINK_NOFOLLOW)
 }
 
+/// The most bytes that the kernel lets the names of extended attributes, or the value of one, have.
+const XATTR_BYTES: usize = 64 << 10;
+
+/// Returns the names of the extended attributes, sorted, also of what cannot be opened; none where there are none.
+pub fn list_xattrs(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<Vec<u8>>, Errno> {
+    let mut list = vec![0; XATTR_BYTES];
+    let length = match rustix::fs::llistxattr(path_of(&path_in(dir, name)), &mut list[..]) {
+        Ok(length) => length,
+        Err(Errno::NOTSUP) => 0,
+        Err(error) => return Err(error),
+    };
+    let mut names: Vec<Vec<u8>> =
+        list[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect();
+    names.sort();
+    Ok(names)
+}
+
+/// Returns the value of an extended attribute, also of what cannot be opened.
+pub fn get_xattr(dir: BorrowedFd<'_>, name: &[u8], key: &[u8]) -> Result<Vec<u8>, Errno> {
+    let mut value = vec![0; XATTR_BYTES];
+    let length = rustix::fs::lgetxattr(path_of(&path_in(dir, name)), path_of(key), &mut value[..])?;
+    value.truncate(length);
+    Ok(value)
+}
+
 /// Sets an extended attribute, also of what cannot be opened (symlinks, devices).
 pub fn set_xattr(dir: BorrowedFd<'_>, name: &[u8], key: &[u8], value: &[u8]) -> Result<(), Errno> {
-    // There is no setxattrat before Linux 6.13; procfs names the directory that is held, whatever its path is now.
+    rustix::fs::lsetxattr(path_of(&path_in(dir, name)), path_of(key), value, XattrFlags::empty())
+}
+
+/// Takes an extended attribute away and returns what it was; `None` if there was none.
+pub fn take_xattr(dir: BorrowedFd<'_>, name: &[u8], key: &[u8]) -> Result<Option<Vec<u8>>, Errno> {
+    let (path, key) = (path_in(dir, name), path_of(key));
+    let path = path_of(&path);
+    let mut value = match rustix::fs::lgetxattr_query(path, key) {
+        Ok(length) => vec![0; length],
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let length = rustix::fs::lgetxattr(path, key, value.as_mut_slice())?;
+    value.truncate(length);
+    rustix::fs::lremovexattr(path, key)?;
+    Ok(Some(value))
+}
+
+/// Returns a path of something that is in a directory, whatever the directory's own path is now.
+fn path_in(dir: BorrowedFd<'_>, name: &[u8]) -> Vec<u8> {
+    // There is no setxattrat before Linux 6.13; procfs names the directory that is held.
     let mut prefix = String::with_capacity(32);
     write!(prefix, "/proc/self/fd/{}/", dir.as_raw_fd()).expect("a String takes all");
-    let path = [prefix.as_bytes(), name].concat();
-    rustix::fs::lsetxattr(path_of(&path), path_of(key), value, XattrFlags::empty())
+    [prefix.as_bytes(), name].concat()
 }
 
 /// Sets owner and group of an open file.

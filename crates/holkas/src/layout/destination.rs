@@ -11,7 +11,7 @@ use super::{blob, blob_path, check_version, name_of, shared_blob_path};
 use crate::error::{Context, Error, Result};
 use crate::fs::Dir;
 use crate::fs::lock::{Kind, Lock};
-use crate::fs::staging::{Staging, sweep_files};
+use crate::fs::staging::{Staging, sweep, sweep_files};
 use crate::image::{
     Attached, Attachment, Capabilities, Image, ImageDestination, ImageWriter, Layer, LayerForm, LayerOrder,
     LayerReader, Stored, Support, UntrustedSignature,
@@ -48,6 +48,8 @@ enum Target {
 struct State {
     written: BTreeSet<Digest>,
     images: BTreeMap<Digest, Descriptor>,
+    /// Images that got names of their own.
+    named: Vec<(String, Descriptor)>,
     index: Option<Descriptor>,
     /// Indexes that lead to the images; they belong to what is written only if an index does.
     nested: BTreeMap<Digest, VerifiedBytes>,
@@ -75,12 +77,35 @@ impl LayoutDestination {
         }
         let shared = shared_blob_dir.map(Dir::open).transpose()?;
         let existing = Dir::open_if_exists(&reference.path)?;
+        let place = if existing.is_none() { Some(Place::find(&reference.path)?) } else { None };
+        Self::prepare_in(reference, shared, existing, place)
+    }
+
+    /// Prepares to write images to a layout at a place that is held; it is made if it is missing.
+    pub(crate) fn create_at(place: Place) -> Result<Self> {
+        let reference = place.layout_reference();
+        let frame = || format!("preparing {}", name_of("oci", &reference));
+        // A run that was killed when the layout had just got its name left the rest beside it.
+        sweep(&place.parent).context(frame)?;
+        let existing = place.parent.sub_if_exists(&place.name).context(frame)?;
+        if existing.is_none() && place.parent.exists(&place.name)? {
+            return Err(Error::refused("it is there, and is not a directory")).context(frame);
+        }
+        let place = if existing.is_none() { Some(place) } else { None };
+        Self::prepare_in(&reference, None, existing, place).context(frame)
+    }
+
+    fn prepare_in(
+        reference: &LayoutReference,
+        shared: Option<Dir>,
+        existing: Option<Dir>,
+        place: Option<Place>,
+    ) -> Result<Self> {
         if let Some(dir) = &existing {
             // Look now at what would stop us at the end.
             check_version(dir.read("oci-layout", OCI_LAYOUT)?)?;
             read_index(dir)?;
         }
-        let place = if existing.is_none() { Some(Place::find(&reference.path)?) } else { None };
         // Blobs are renamed, so they are staged on the file system where they will be.
         let on = shared.as_ref().or(existing.as_ref()).or(place.as_ref().map(|place| &place.parent));
         let on = on.expect("the layout is there, or its place was found");
@@ -114,14 +139,31 @@ impl LayoutDestination {
         Ok(())
     }
 
-    fn top(&self) -> Result<Descriptor> {
+    /// Returns what `index.json` shall name, and by which names.
+    fn tops(&self) -> Result<Vec<(Option<String>, Descriptor)>> {
         let state = self.state();
-        match (&state.index, state.images.len()) {
-            (Some(index), _) => Ok(index.clone()),
-            (None, 1) => Ok(state.images.values().next().expect("there is one").clone()),
-            (None, 0) => Err(Error::invalid("nothing was written")),
-            (None, n) => Err(Error::refused(format!("one name cannot stand for {n} images without a list of them"))),
+        if !state.named.is_empty() {
+            return Ok(state.named.iter().map(|(name, image)| (Some(name.clone()), image.clone())).collect());
         }
+        let top = match (&state.index, state.images.len()) {
+            (Some(index), _) => index.clone(),
+            (None, 1) => state.images.values().next().expect("there is one").clone(),
+            (None, 0) => return Err(Error::invalid("nothing was written")),
+            (None, n) => {
+                return Err(Error::refused(format!("one name cannot stand for {n} images without a list of them")));
+            }
+        };
+        let name = match &self.reference.select {
+            LayoutSelect::Named(name) => Some(name.clone()),
+            LayoutSelect::Only | LayoutSelect::Position(_) => None,
+        };
+        Ok(vec![(name, top)])
+    }
+
+    /// Begins an image that gets a name of its own; every image of the run must then get one.
+    pub(crate) fn begin_named<'a>(&'a self, image: &'a Image, name: &str) -> Result<Box<dyn ImageWriter + 'a>> {
+        self.put_document(&image.config_bytes)?;
+        Ok(Box::new(LayoutWriter { destination: self, image, role: Role::Image, name: Some(name.to_string()) }))
     }
 
     /// Moves the staged blobs to where they shall be.
@@ -138,34 +180,31 @@ impl LayoutDestination {
     }
 
     fn place(&self) -> Result<()> {
-        let top = self.top()?;
+        let tops = self.tops()?;
         self.staging.leave_partials(false);
         self.partials.place(|digest| Ok((self.staged_for(digest)?, digest.hex())))?;
         let nested = std::mem::take(&mut self.state().nested);
-        for index in nested.values().filter(|index| *index.digest() != top.digest && self.state().index.is_some()) {
+        let is_top = |digest: &Digest| tops.iter().any(|(_, top)| top.digest == *digest);
+        for index in nested.values().filter(|index| !is_top(index.digest()) && self.state().index.is_some()) {
             self.put_document(index)?;
         }
-        let name = match &self.reference.select {
-            LayoutSelect::Named(name) => Some(name.as_str()),
-            LayoutSelect::Only | LayoutSelect::Position(_) => None,
-        };
         if let Some(shared) = &self.shared {
             self.place_blobs(shared)?;
         }
         let (place, layout) = match &self.target {
             Target::New { place, layout } => (place, layout),
-            Target::Existing(dir) => return self.add_to(dir, &top, name),
+            Target::Existing(dir) => return self.add_to(dir, &tops),
         };
         if let Some(dir) = place.parent.sub_if_exists(&place.name)? {
             // Somebody else made it meanwhile.
-            return self.add_to(&dir, &top, name);
+            return self.add_to(&dir, &tops);
         }
         let new = layout.dir().sub(LAYOUT)?;
         if self.shared.is_none() {
             self.place_blobs(&new.sub(BLOBS)?)?;
         }
         let mut index = LayoutIndex::new();
-        self.add_entries(&mut index, &top, name)?;
+        self.add_entries(&mut index, &tops)?;
         blob::put_bytes(&new, "index.json", &index.to_bytes())?;
         blob::put_bytes(&new, "oci-layout", OCI_LAYOUT_FILE)?;
         new.sync()?;
@@ -173,15 +212,17 @@ impl LayoutDestination {
         place.parent.sync()
     }
 
-    /// Adds the image, then what belongs to it.
-    fn add_entries(&self, index: &mut LayoutIndex, top: &Descriptor, name: Option<&str>) -> Result<()> {
-        index.add(top, name);
+    /// Adds the images, then what belongs to them.
+    fn add_entries(&self, index: &mut LayoutIndex, tops: &[(Option<String>, Descriptor)]) -> Result<()> {
+        for (name, top) in tops {
+            index.add(top, name.as_deref());
+        }
         let state = self.state();
         state.referrers.iter().try_for_each(|(document, attachment)| index.add_referrer(document, attachment))
     }
 
-    /// Makes the image visible in a layout that is there.
-    fn add_to(&self, dir: &Dir, top: &Descriptor, name: Option<&str>) -> Result<()> {
+    /// Makes the images visible in a layout that is there.
+    fn add_to(&self, dir: &Dir, tops: &[(Option<String>, Descriptor)]) -> Result<()> {
         let blobs = dir.make(BLOBS, 0o755)?;
         if self.shared.is_none() {
             self.place_blobs(&blobs)?;
@@ -190,7 +231,7 @@ impl LayoutDestination {
         let lock = Lock::wait(dir.open_for_update("oci-layout", blob::MODE)?, Kind::Exclusive)?;
         sweep_files(dir)?;
         let mut index = read_index(dir)?;
-        self.add_entries(&mut index, top, name)?;
+        self.add_entries(&mut index, tops)?;
         if lock.file().metadata().map_err(Error::from)?.len() == 0 {
             std::io::Write::write_all(&mut lock.file(), OCI_LAYOUT_FILE).map_err(Error::from)?;
             lock.file().sync_data().map_err(Error::from)?;
@@ -227,7 +268,7 @@ impl ImageDestination for LayoutDestination {
 
     fn begin<'a>(&'a self, image: &'a Image) -> Result<Box<dyn ImageWriter + 'a>> {
         self.put_document(&image.config_bytes)?;
-        Ok(Box::new(LayoutWriter { destination: self, image, role: Role::Image }))
+        Ok(Box::new(LayoutWriter { destination: self, image, role: Role::Image, name: None }))
     }
 
     fn holds_referrers(&self) -> bool {
@@ -236,7 +277,7 @@ impl ImageDestination for LayoutDestination {
 
     fn begin_referrer<'a>(&'a self, image: &'a Image) -> Result<Box<dyn ImageWriter + 'a>> {
         self.put_document(&image.config_bytes)?;
-        Ok(Box::new(LayoutWriter { destination: self, image, role: Role::Referrer }))
+        Ok(Box::new(LayoutWriter { destination: self, image, role: Role::Referrer, name: None }))
     }
 
     fn put_referrer(&self, document: &Attached, attachment: &Attachment) -> Result<()> {
@@ -287,6 +328,7 @@ struct LayoutWriter<'a> {
     destination: &'a LayoutDestination,
     image: &'a Image,
     role: Role,
+    name: Option<String>,
 }
 
 /// What the blobs are of.
@@ -345,6 +387,9 @@ impl ImageWriter for LayoutWriter<'_> {
         let descriptor = self.image.manifest.descriptor();
         let mut state = self.destination.state();
         state.nested.extend(self.image.indexes.iter().map(|index| (*index.digest(), index.raw().clone())));
+        if let Some(name) = self.name {
+            state.named.push((name, descriptor.clone()));
+        }
         state.images.insert(descriptor.digest, descriptor);
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Error, Result};
 use crate::fs::{Dir, display};
+use crate::reference::{LayoutReference, LayoutSelect};
 
 /// A path split into its parent, which exists, and a name in it.
 #[derive(Debug)]
@@ -28,6 +29,25 @@ impl Place {
             _ => Path::new("."),
         };
         Ok(Self { parent: Dir::open(parent).context(frame)?, name: name.as_bytes().to_vec() })
+    }
+
+    /// Returns the path, for messages.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.parent.path_of(&self.name)
+    }
+
+    /// Refuses anything that is there but a regular file, which can be replaced.
+    pub(crate) fn refuse_all_but_a_file(&self) -> Result<()> {
+        let there = self.parent.exists(&self.name)?;
+        match there && !matches!(self.parent.open_file_itself(&self.name), Ok(Some(_))) {
+            true => Err(Error::refused("it is there, and is not a regular file")),
+            false => Ok(()),
+        }
+    }
+
+    /// Returns what stands for the place in messages of a layout.
+    pub(crate) fn layout_reference(&self) -> LayoutReference {
+        LayoutReference { path: self.path(), select: LayoutSelect::Only }
     }
 }
 

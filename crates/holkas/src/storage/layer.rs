@@ -6,9 +6,9 @@
 use std::io::BufRead;
 use std::thread;
 
-use super::fan_out::{Reader, Source, fan_out};
 use crate::compress::{Compression, Decoder};
 use crate::error::{Error, ErrorKind, Result};
+use crate::fan_out::{Reader, Source, fan_out};
 use crate::fs::Dir;
 use crate::fs::write_back::WriteBack;
 use crate::image::LayerReader;
@@ -75,7 +75,7 @@ fn side_by_side<A: Send, B: Send, C>(
     record: impl FnOnce(Reader) -> Result<B> + Send,
     make_tree: impl FnOnce(Reader) -> Result<C>,
 ) -> Result<(A, B, C)> {
-    let (source, for_record, for_tree) = fan_out();
+    let (source, [for_record, for_tree]) = fan_out();
     thread::scope(|scope| {
         let read = scope.spawn(move || read(source));
         let record = scope.spawn(move || record(for_record));

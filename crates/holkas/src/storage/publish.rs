@@ -39,6 +39,7 @@ pub(super) fn publish(store: &StorageDestination) -> Result<bool> {
     let mut layer_records = Locked::<LayerRecord>::open(&skeleton.layers, Kind::Exclusive)?;
     let mut image_records = Locked::<ImageRecord>::open(&skeleton.images, Kind::Exclusive)?;
     sweep(&skeleton, &layer_records, &image_records)?;
+    skeleton.mark()?;
 
     let records = merge_images(&image_records.records, &images, store.clock)?;
     let changed = records != image_records.records;

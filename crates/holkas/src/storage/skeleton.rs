@@ -3,6 +3,7 @@
 use sha2::Digest as _;
 
 use crate::error::Result;
+use crate::fs::staging::sweep_files;
 use crate::fs::{Dir, times};
 use crate::reference::Driver;
 
@@ -28,12 +29,7 @@ impl Skeleton {
         let name = driver.name();
         let home = root.make(name, 0o700)?;
         let (layers_home, links) = match driver {
-            Driver::Overlay => {
-                if !home.exists(HAS_MOUNT_PROGRAM)? {
-                    home.write(HAS_MOUNT_PROGRAM, b"false", 0o600)?;
-                }
-                (home.reopen()?, Some(home.make("l", 0o755)?))
-            }
+            Driver::Overlay => (home.reopen()?, Some(home.make("l", 0o755)?)),
             Driver::Vfs => (home.make("dir", 0o700)?, None),
         };
         Ok(Self {
@@ -44,6 +40,15 @@ impl Skeleton {
             images: root.make(format!("{name}-images"), 0o700)?,
             home,
         })
+    }
+
+    /// Says that the store knows no mount program. The caller holds the store's locks.
+    pub(super) fn mark(&self) -> Result<()> {
+        sweep_files(&self.home)?;
+        match self.driver == Driver::Overlay && !self.home.exists(HAS_MOUNT_PROGRAM)? {
+            true => self.home.write(HAS_MOUNT_PROGRAM, b"false", 0o600),
+            false => Ok(()),
+        }
     }
 
     /// Opens the directories if the store has been used with this driver.

@@ -10,9 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 
-use rustix::fs::Timestamps;
-
-use super::tree::allowed;
+use super::attributes::{Attributes, allowed};
 use crate::error::{Error, Result, printable};
 use crate::fs::at;
 
@@ -22,24 +20,6 @@ pub(super) const SMALL: u64 = 64 << 10;
 const BATCH: (usize, usize, usize) = (64, 128 << 10, 16);
 /// More workers than this only wait for each other within the file system.
 const WORKERS: usize = 3;
-
-/// What a file gets when its contents are written.
-pub(super) struct Attributes {
-    /// Unless it has the right one from the start.
-    pub(super) owner: Option<(u32, u32)>,
-    pub(super) mode: u32,
-    pub(super) times: Timestamps,
-}
-
-impl Attributes {
-    pub(super) fn set(&self, fd: &OwnedFd) -> Result<()> {
-        if let Some((uid, gid)) = self.owner {
-            at::fd_chown(fd, uid, gid).map_err(allowed)?;
-        }
-        at::fd_ensure_mode(fd, self.mode).map_err(allowed)?;
-        at::fd_set_times(fd, &self.times).map_err(allowed)
-    }
-}
 
 /// A file that is to be made. The ranges are of its batch's bytes.
 struct NewFile {

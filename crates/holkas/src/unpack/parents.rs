@@ -89,19 +89,25 @@ impl<'d> Parents<'d> {
                     Found::Made(outermost) => outermost,
                     Found::Known | Found::Opened => path,
                 };
-                at::make_dir(self.fd(), base(path))?;
-                let fd = at::open_dir(self.fd(), base(path))?;
-                at::fd_chown(&fd, 0, 0)?;
-                at::fd_chmod(&fd, 0o755)?;
-                self.keep(path, fd);
+                self.make(path)?;
                 Ok(Found::Made(outermost))
             }
             Err(error) => Err(error),
         }
     }
 
+    /// Makes a directory that no entry names, in the one that `fd` gives, which it then is itself.
+    pub(super) fn make(&mut self, path: &[u8]) -> Result<(), Errno> {
+        at::make_dir(self.fd(), base(path))?;
+        let fd = at::open_dir(self.fd(), base(path))?;
+        at::fd_chown(&fd, 0, 0)?;
+        at::fd_chmod(&fd, 0o755)?;
+        self.keep(path, fd);
+        Ok(())
+    }
+
     /// Returns whether the directory is open, and makes it the one that `fd` gives.
-    fn known(&mut self, path: &[u8]) -> bool {
+    pub(super) fn known(&mut self, path: &[u8]) -> bool {
         if self.open.get(self.last).is_some_and(|(open, _)| open == path) {
             return true;
         }

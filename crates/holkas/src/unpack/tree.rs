@@ -7,12 +7,16 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, Timestamps};
 use rustix::io::Errno;
 
-use super::files::{Attributes, Files, SMALL};
+use super::attributes::{
+    Attributes, allowed, clock_times, link_frame, make_node, no_target, node_kind, refuse_overlays_own,
+    set_link_attributes, set_node_attributes, set_xattrs, times,
+};
+use super::files::{Files, SMALL};
 use super::header::Kind;
 use super::parents::{Found, Parents};
 use super::tar::{Header, Reader};
-use super::{Names, OPAQUE, OnDisk, Timestamp, UnpackOptions, WHITEOUT, base, clean, parent};
-use crate::error::{Context, Error, ErrorKind, Result, printable};
+use super::{Names, OPAQUE, OnDisk, UnpackOptions, WHITEOUT, base, clean, parent};
+use crate::error::{Context, Error, Result, printable};
 use crate::fs::{Dir, at};
 use crate::limits::LAYER_DIRECTORIES;
 
@@ -72,12 +76,7 @@ impl<'d> Tree<'d> {
         if self.times.len() > LAYER_DIRECTORIES {
             return Err(Error::invalid(format!("the layer has more than {LAYER_DIRECTORIES} directories")));
         }
-        for (key, _) in &header.xattrs {
-            // They act on the mount: hide what is below, or show what is elsewhere.
-            if key.starts_with(b"trusted.overlay.") || key.starts_with(b"user.overlay.") {
-                return Err(Error::refused(format!("the layer sets overlay's own attribute `{}`", printable(key))));
-            }
-        }
+        refuse_overlays_own(header)?;
         if path.is_empty() {
             return self.put_root(header);
         }
@@ -211,73 +210,25 @@ impl<'d> Tree<'d> {
     }
 
     fn link(&mut self, header: &Header, path: &[u8], target: &[u8]) -> Result<()> {
-        let missing = |error| match error {
-            Errno::NOENT | Errno::NOTDIR => Error::invalid("the target is not in the layer before it"),
-            Errno::PERM | Errno::ISDIR => Error::invalid("the target cannot have another name"),
-            error => error.into(),
-        };
         if target.is_empty() || target == path {
-            return Err(missing(Errno::NOENT).context(link_frame(header)));
+            return Err(no_target(Errno::NOENT).context(link_frame(header)));
         }
         let from =
-            at::open_in_root(self.into.as_fd(), parent(target)).map_err(missing).context(|| link_frame(header))?;
+            at::open_in_root(self.into.as_fd(), parent(target)).map_err(no_target).context(|| link_frame(header))?;
         let mut result = at::make_hard_link(from.as_fd(), base(target), self.parents.fd(), base(path));
         if matches!(result, Err(Errno::EXIST)) {
             self.remove(path)?;
             result = at::make_hard_link(from.as_fd(), base(target), self.parents.fd(), base(path));
         }
-        result.map_err(missing).context(|| link_frame(header))?;
-        // The link's own header counts for the file, as with skopeo; but a symlink keeps its time.
-        let (dir, name) = (self.parents.fd(), base(path));
-        let stat = at::stat(dir, name).map_err(Error::from)?;
-        let owned = stat.is_some_and(|stat| (stat.st_uid, stat.st_gid) == (header.uid, header.gid));
-        let symlink = match stat.map(|stat| (FileType::from_raw_mode(stat.st_mode), stat.st_rdev)) {
-            Some((FileType::CharacterDevice, 0)) => {
-                return Err(Error::refused("the target is removed by the layer").context(link_frame(header)));
-            }
-            kind => matches!(kind, Some((FileType::Symlink, _))),
-        };
-        if !owned {
-            // Not for nothing: even to the same owner, it takes the file's capabilities away.
-            at::chown(dir, name, header.uid, header.gid).map_err(allowed)?;
-        }
-        if !symlink {
-            at::chmod(dir, name, header.mode).map_err(allowed)?;
-            at::set_times(dir, name, &times(header)).map_err(allowed)?;
-        }
-        set_xattrs(header, |key, value| at::set_xattr(dir, name, key, value))
+        result.map_err(no_target).context(|| link_frame(header))?;
+        set_link_attributes(self.parents.fd(), base(path), header)
     }
 
     /// Makes what is never opened: symlinks, devices, FIFOs.
     fn put_node(&mut self, header: &Header, path: &[u8]) -> Result<()> {
-        let kind = match header.kind {
-            Kind::CharacterDevice => FileType::CharacterDevice,
-            Kind::BlockDevice => FileType::BlockDevice,
-            Kind::Fifo => FileType::Fifo,
-            _ => FileType::Symlink,
-        };
-        if kind == FileType::CharacterDevice && header.device == (0, 0) {
-            return Err(Error::refused("a character device 0/0, which overlay takes for a whiteout"));
-        }
-        if kind == FileType::Symlink {
-            if header.link.is_empty() {
-                return Err(Error::invalid("a symlink without a target"));
-            }
-            self.make(path, |dir, name| at::make_symlink(&header.link, dir, name))?;
-        } else {
-            self.make(path, |dir, name| at::make_node(dir, name, kind, header.device))?;
-        }
-        let (dir, name) = (self.parents.fd(), base(path));
-        if !self.owned_from_start(header) {
-            at::chown(dir, name, header.uid, header.gid).map_err(allowed)?;
-        }
-        if kind == FileType::Symlink {
-            at::set_times(dir, name, &raw_times(header)).map_err(allowed)?;
-        } else {
-            at::chmod(dir, name, header.mode).map_err(allowed)?;
-            at::set_times(dir, name, &times(header)).map_err(allowed)?;
-        }
-        set_xattrs(header, |key, value| at::set_xattr(dir, name, key, value))
+        let kind = node_kind(header)?;
+        self.make(path, |dir, name| make_node(dir, name, kind, header))?;
+        set_node_attributes(self.parents.fd(), base(path), header, !self.owned_from_start(header))
     }
 
     fn put_whiteout(&mut self, header: &Header, path: &[u8]) -> Result<()> {
@@ -386,8 +337,7 @@ impl<'d> Tree<'d> {
     }
 
     fn clock(&self) -> Timestamps {
-        let clock = (self.options.clock.seconds, self.options.clock.nanos);
-        at::times(clock, clock)
+        clock_times(self.options.clock)
     }
 
     fn owned_from_start(&self, header: &Header) -> bool {
@@ -436,52 +386,4 @@ fn open_held(into: &Dir, path: &[u8]) -> Result<Dir> {
     let dir = at::open_in_root(into.as_fd(), path).map_err(allowed)?;
     let dir = at::open_dir(dir.as_fd(), b".").map_err(allowed)?;
     Ok(Dir::from_fd(dir, into.path_of(path)))
-}
-
-fn link_frame(header: &Header) -> String {
-    format!("making it a hard link to `{}`", printable(&header.link))
-}
-
-/// Says what is wanting where the operating system does not allow it.
-pub(super) fn allowed(errno: Errno) -> Error {
-    match errno {
-        Errno::PERM | Errno::ACCESS => Error::new(ErrorKind::Forbidden, "the operating system does not allow it")
-            .hint("layers keep owners, devices and attributes, so unpacking needs root with all its capabilities"),
-        Errno::NOTDIR => Error::invalid("something on the way to it is not a directory"),
-        Errno::LOOP => Error::invalid("too many symlinks on the way to it"),
-        Errno::NAMETOOLONG => Error::invalid("the name is too long for the file system"),
-        errno => errno.into(),
-    }
-}
-
-/// Sets the attributes of the entry. A label is for the machine that runs it to say, not for the image.
-fn set_xattrs(header: &Header, set: impl Fn(&[u8], &[u8]) -> Result<(), Errno>) -> Result<()> {
-    for (key, value) in header.xattrs.iter().filter(|(key, _)| key != b"security.selinux") {
-        match set(key, value) {
-            Ok(()) | Err(Errno::OPNOTSUPP) => {}
-            Err(Errno::PERM) if key.starts_with(b"user.") => {
-                let cause = "only regular files and directories can have attributes of users";
-                return Err(Error::unsupported(cause).context(format!("setting attribute `{}`", printable(key))));
-            }
-            Err(error) => return Err(allowed(error)).context(|| format!("setting attribute `{}`", printable(key))),
-        }
-    }
-    Ok(())
-}
-
-/// The latest time that fits into 64 bits of nanoseconds, as containers/storage has it.
-const LAST_SECOND: i64 = i64::MAX / 1_000_000_000;
-
-fn times(header: &Header) -> Timestamps {
-    // Times before 1970 and after 2262 become 1970: so does containers/storage (pkg/system/chtimes.go).
-    let sane = |time: Timestamp| match time.seconds {
-        0..=LAST_SECOND => (time.seconds, time.nanos),
-        _ => (0, 0),
-    };
-    at::times(sane(header.atime.map_or(header.mtime, |atime| atime.max(header.mtime))), sane(header.mtime))
-}
-
-fn raw_times(header: &Header) -> Timestamps {
-    let raw = |time: Timestamp| (time.seconds, time.nanos);
-    at::times(raw(header.atime.map_or(header.mtime, |atime| atime.max(header.mtime))), raw(header.mtime))
 }

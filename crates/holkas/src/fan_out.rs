@@ -13,13 +13,13 @@ const WAITING: usize = 4;
 type Shared = Arc<Vec<u8>>;
 
 /// The end that gives bytes.
-pub(super) struct Source {
+pub(crate) struct Source {
     readers: Vec<SyncSender<io::Result<Shared>>>,
     used: Receiver<Vec<u8>>,
 }
 
 /// An end that takes them.
-pub(super) struct Reader {
+pub(crate) struct Reader {
     /// The stream ends with an empty buffer; a source that is gone without one has failed.
     waiting: Receiver<io::Result<Shared>>,
     used: Sender<Vec<u8>>,
@@ -28,17 +28,16 @@ pub(super) struct Reader {
     ended: bool,
 }
 
-/// Makes a source and the two that read it.
-pub(super) fn fan_out() -> (Source, Reader, Reader) {
+/// Makes a source and those that read it.
+pub(crate) fn fan_out<const N: usize>() -> (Source, [Reader; N]) {
     let (give_back, used) = channel();
     let mut readers = Vec::new();
-    let mut reader = || {
+    let all = std::array::from_fn(|_| {
         let (full, waiting) = sync_channel(WAITING);
         readers.push(full);
         Reader { waiting, used: give_back.clone(), chunk: Shared::default(), at: 0, ended: false }
-    };
-    let (first, second) = (reader(), reader());
-    (Source { readers, used }, first, second)
+    });
+    (Source { readers, used }, all)
 }
 
 impl Source {
@@ -47,7 +46,7 @@ impl Source {
     /// # Errors
     ///
     /// That of the stream; `Cancelled` if a reader is gone.
-    pub(super) fn give_all(&self, stream: &mut impl Read) -> Result<()> {
+    pub(crate) fn give_all(&self, stream: &mut impl Read) -> Result<()> {
         let result = self.give(stream);
         if let Err(error) = &result {
             for reader in &self.readers {
@@ -136,7 +135,7 @@ mod tests {
     #[test]
     fn both_readers_get_every_byte() {
         let bytes: Vec<u8> = (0..10 * CHUNK + 7).map(|n| (n % 251) as u8).collect();
-        let (source, one, other) = fan_out();
+        let (source, [one, other]) = fan_out();
         std::thread::scope(|scope| {
             let one = scope.spawn(|| all(one));
             let other = scope.spawn(|| all(other));
@@ -149,7 +148,7 @@ mod tests {
 
     #[test]
     fn both_readers_hear_of_an_error() {
-        let (source, one, other) = fan_out();
+        let (source, [one, other]) = fan_out();
         std::thread::scope(|scope| {
             let readers = [scope.spawn(|| all(one)), scope.spawn(|| all(other))];
             let bytes = vec![1; CHUNK];
@@ -164,14 +163,14 @@ mod tests {
 
     #[test]
     fn a_source_that_never_began_is_an_error_and_not_an_end() {
-        let (source, one, _other) = fan_out();
+        let (source, [one, _other]) = fan_out();
         drop(source);
         all(one).expect_err("the stream did not end");
     }
 
     #[test]
     fn a_reader_that_leaves_stops_the_other_with_an_error_and_not_an_end() {
-        let (source, one, other) = fan_out();
+        let (source, [one, other]) = fan_out();
         std::thread::scope(|scope| {
             let reader = scope.spawn(|| all(one));
             drop(other);

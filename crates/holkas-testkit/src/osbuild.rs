@@ -1,0 +1,3 @@
+//! What osbuild does around its modules.
+
+pub mod sandbox;
