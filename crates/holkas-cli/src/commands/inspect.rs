@@ -1,5 +1,7 @@
 //! `holkas inspect IMAGE`
 
+use std::sync::Arc;
+
 use holkas::Result;
 use holkas::error::Error;
 use holkas::inspect::{config, inspect, raw, raw_config, render, render_config, to_json};
@@ -16,15 +18,19 @@ use crate::{cli, output, progress};
 
 /// Prints what was asked for of the image. As in skopeo, no policy is asked: nothing is let in.
 pub(crate) fn run(arguments: &cli::Inspect, setting: &Setting<'_>) -> Result<()> {
+    perform(arguments, setting, &progress::monitor(Progress::Plain))
+}
+
+/// The same, telling `monitor` what happens.
+pub(crate) fn perform(arguments: &cli::Inspect, setting: &Setting<'_>, monitor: &Arc<dyn Monitor>) -> Result<()> {
     if arguments.raw && arguments.format.is_some() {
         return Err(Error::invalid("raw output does not support format option"));
     }
     let reference = ImageReference::parse(&arguments.image)?;
-    let monitor = progress::monitor(Progress::Plain);
     let typed = Registry::from(&arguments.registry);
     let rooms = Rooms {
         shared_blob_dir: arguments.shared_blob_dir.clone(),
-        registries: registries::client_for([&reference], &typed, &arguments.network, setting, &monitor)?,
+        registries: registries::client_for([&reference], &typed, &arguments.network, setting, monitor)?,
         ..setting.rooms(arguments.platform.as_ref())?
     };
     let source = open_source(&reference, &rooms)?;
@@ -45,7 +51,7 @@ pub(crate) fn run(arguments: &cli::Inspect, setting: &Setting<'_>) -> Result<()>
             if let (ImageReference::Docker(docker), Some(client), false) =
                 (&reference, &rooms.registries, arguments.no_tags)
             {
-                inspection.repo_tags = tags_or_none(client, docker.name(), &*monitor);
+                inspection.repo_tags = tags_or_none(client, docker.name(), &**monitor);
             }
             match &arguments.format {
                 Some(template) => output::write(render(template, &inspection)?.as_bytes()),
