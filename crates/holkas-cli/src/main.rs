@@ -44,14 +44,14 @@ fn holkas() -> ExitCode {
 }
 
 /// Takes as many open files as the administrator allows: 1024, the usual, are for who uses `select`.
-fn open_many_files() {
+pub(crate) fn open_many_files() {
     let limit = getrlimit(Resource::Nofile);
     // Where it is not allowed, what there is must do.
     let _as_before = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 /// Makes the first signal stop the run in an orderly way, so that staged files are removed, and the second kill it.
-fn stop_on_signals(cancel: &Cancel) -> holkas::Result<()> {
+pub(crate) fn stop_on_signals(cancel: &Cancel) -> holkas::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     let cancel = cancel.clone();
     std::thread::spawn(move || {
