@@ -92,7 +92,7 @@ impl Setting<'_> {
     }
 
     /// Returns where large temporary files may be.
-    fn scratch(&self) -> PathBuf {
+    pub(crate) fn scratch(&self) -> PathBuf {
         self.global.tmpdir.clone().unwrap_or_else(|| SCRATCH.into())
     }
 

@@ -40,7 +40,8 @@ pub enum Rewrite {
     /// Only what must: the config's bytes stay, and with them the image ID.
     #[default]
     Least,
-    /// As skopeo does: Docker's config becomes one with the fields that OCI has, and the manifest has skopeo's bytes.
+    /// As skopeo does: Docker's config becomes one with the fields that OCI has, and manifests have skopeo's bytes.
+    /// A list of the other format never goes into a layout, though an image does where digests are preserved.
     Skopeo,
 }
 
@@ -199,7 +200,7 @@ fn stage_top(
             copy_one(source, destination, manifest, indexes, options, monitor).map(one)
         }
         (Document::Index(index), MultiArch::IndexOnly) => {
-            check_index(destination, &index, options)?;
+            let index = index_alone(destination, index, options)?;
             let signatures = admitted(|| source.signatures(index.digest()), destination, options)?;
             monitor.event(Event::ListStarted { images: 0, of: index.entries().len() });
             monitor.event(Event::InstancesFinished);
@@ -296,16 +297,26 @@ fn copy_one(
     Ok((copied, descriptor))
 }
 
-/// Checks that the index can go alone, as it is.
-fn check_index(destination: &dyn ImageDestination, index: &Index, options: &CopyOptions) -> Result<()> {
+/// Returns the index as it can go alone: as it is, or as skopeo changes it, which leaves what it names as it is.
+fn index_alone(destination: &dyn ImageDestination, index: Index, options: &CopyOptions) -> Result<Index> {
     refuse_ungrouped(destination)?;
+    if options.rewrite == Rewrite::Skopeo {
+        let native = support(&destination.capabilities(), index.format()) == Support::Native;
+        let wanted = options.format.unwrap_or(if native { index.format() } else { other(index.format()) });
+        if wanted == index.format() {
+            return Ok(index);
+        }
+        refuse_change("list", "another format is wanted", !options.preserve_digests, &[], options)?;
+        let entries: Vec<_> = index.entries().iter().cloned().map(Some).collect();
+        return convert::new_index(&index, wanted, &entries, options.rewrite);
+    }
     if options.format.is_some_and(|format| format != index.format()) {
         return Err(Error::unsupported("a list cannot be converted to another format without its images")
             .hint("copy it with them, by --multi-arch=all"));
     }
     match support(&destination.capabilities(), index.format()) {
-        Support::Native => Ok(()),
-        Support::OnRequest if options.preserve_digests => Ok(()),
+        Support::Native => Ok(index),
+        Support::OnRequest if options.preserve_digests => Ok(index),
         Support::OnRequest | Support::No => Err(Error::refused(format!(
             "{} holds no lists of type `{}`, and converting one would change its digest",
             destination.name(),

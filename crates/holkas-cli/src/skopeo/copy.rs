@@ -2,12 +2,14 @@
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
 use holkas::copy::{CopyOptions, MultiArch, Rewrite};
 use holkas::error::{Context, Error, Result, printable};
-use holkas::fs::Dir;
+use holkas::fs::staging::Staging;
+use holkas::fs::{Dir, display, open_file};
 use holkas::oci::{Compression, Format, Platform};
-use holkas::reference::{ImageReference, Name};
+use holkas::reference::{DockerArchiveReference, ImageReference, Name};
 
 use super::log::{Level, log, quoted};
 use super::{Call, Failure, reference, usage};
@@ -38,7 +40,7 @@ pub(crate) fn run(call: &Call<'_>) -> Result<(), Failure> {
         let shared_blob_dir = given.filled(&format!("{prefix}shared-blob-dir")).map(Into::into);
         Ok(Side { reference, shared_blob_dir, registry: call.registry(prefix, alias)? })
     };
-    let request = Request {
+    let mut request = Request {
         source: side(from, "src-", "screds")?,
         destination: side(to, "dest-", "dcreds")?,
         additional_tags: additional_tags(call)?,
@@ -54,9 +56,45 @@ pub(crate) fn run(call: &Call<'_>) -> Result<(), Failure> {
     {
         Dir::create_all(shared)?;
     }
-    match perform(&request, call.setting, &call.monitor()) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(Failure { unchangeable, ..error.into() }),
+    let streamed = streamed(&mut request, call)?;
+    let copied = perform(&request, call.setting, &call.monitor());
+    if let Err(error) = copied {
+        return Err(Failure { unchangeable, ..error.into() });
+    }
+    match streamed {
+        Some(streamed) => Ok(streamed.send()?),
+        None => Ok(()),
+    }
+}
+
+/// An archive that goes into a pipe or a device, such as `/dev/stdout`, when it is whole.
+struct Streamed {
+    to: PathBuf,
+    archive: PathBuf,
+    /// Holds the archive until then.
+    _staging: Staging,
+}
+
+/// Puts another archive in the place of one that is no regular file and cannot be written at any place of it.
+fn streamed(request: &mut Request, call: &Call<'_>) -> Result<Option<Streamed>> {
+    let ImageReference::DockerArchive(DockerArchiveReference { path, .. }) = &mut request.destination.reference else {
+        return Ok(None);
+    };
+    if std::fs::metadata(&*path).map_or(true, |there| there.is_file()) {
+        return Ok(None);
+    }
+    let staging = Staging::create(&Dir::open(&call.setting.scratch())?)?;
+    let archive = staging.dir().path_of("archive.tar");
+    let to = std::mem::replace(path, archive.clone());
+    Ok(Some(Streamed { to, archive, _staging: staging }))
+}
+
+impl Streamed {
+    fn send(self) -> Result<()> {
+        let frame = || format!("writing docker-archive:{}", display(&self.to));
+        let mut archive = open_file(&self.archive)?;
+        let mut to = std::fs::OpenOptions::new().write(true).open(&self.to).context(frame)?;
+        std::io::copy(&mut archive, &mut to).context(frame).map(drop)
     }
 }
 

@@ -10,7 +10,7 @@ const TRANSPORTS: &str = "containers-storage, dir, docker, docker-archive, oci, 
 /// Returns the help of the program.
 pub(crate) fn root() -> String {
     let mut text = format!("{ABOUT}\n\nUsage:\n  skopeo [flags]\n  skopeo [command]\n\nAvailable Commands:\n");
-    let mut shown: Vec<_> = COMMANDS.iter().filter(|command| !command.hidden).collect();
+    let mut shown: Vec<_> = COMMANDS.iter().filter(|command| is_shown(command)).collect();
     shown.sort_by_key(|command| command.name);
     for Command { name, about, .. } in shown {
         text += &format!("  {name:<22} {about}\n");
@@ -37,9 +37,14 @@ pub(crate) fn of(command: &Command) -> String {
     text + &format!("\nUsage:\nskopeo {name} {arguments}\n\nFlags:\n{}\n", list(flags))
 }
 
-/// Returns the flags in columns, by name.
+/// Returns whether the help names a command. Callers search it for what there is, so that it names nothing else.
+fn is_shown(command: &Command) -> bool {
+    !command.hidden && command.lacking.is_none()
+}
+
+/// Returns the flags in columns, by name; those that are lacking are not shown.
 fn list(mut flags: Vec<Flag>) -> String {
-    flags.retain(|flag| !flag.hidden);
+    flags.retain(|flag| !flag.hidden && flag.lacking.is_none());
     flags.sort_by(|one, other| one.name.cmp(&other.name));
     let left = |flag: &Flag| {
         let short = flag.short.map_or_else(|| "    ".to_string(), |letter| format!("-{letter}, "));
@@ -47,13 +52,7 @@ fn list(mut flags: Vec<Flag>) -> String {
         format!("  {short}--{}{value}", flag.name)
     };
     let width = flags.iter().map(|flag| left(flag).len()).max().unwrap_or_default();
-    let line = |flag: &Flag| {
-        let usage = match flag.lacking {
-            None => flag.usage.to_string(),
-            Some(why) => format!("Not supported: {why}"),
-        };
-        format!("{:<width$}   {usage}\n", left(flag))
-    };
+    let line = |flag: &Flag| format!("{:<width$}   {}\n", left(flag), flag.usage);
     flags.iter().map(line).collect()
 }
 

@@ -1,13 +1,15 @@
 //! `skopeo inspect`, `delete`, `list-tags` and `manifest-digest`: commands with one image.
 
-use holkas::error::{Context, Result};
+use holkas::error::{Context, Error, ErrorKind, Result};
 use holkas::oci::Algorithm;
 
-use super::log::quoted;
+use super::log::{Level, log, quoted};
 use super::words::is_of_platform;
 use super::{Call, Failure, reference, usage};
 use crate::cli;
 use crate::commands;
+
+const TAGS: &str = "Error determining repository tags";
 
 /// Shows what an image is.
 pub(crate) fn inspect(call: &Call<'_>) -> Result<(), Failure> {
@@ -30,10 +32,23 @@ pub(crate) fn inspect(call: &Call<'_>) -> Result<(), Failure> {
         registry: call.registry("", "creds")?.into(),
         network: call.network(),
     };
-    let shown = commands::inspect::perform(&arguments, call.setting, &call.monitor());
-    Ok(shown.map_err(|error| match is_of_platform(&error) {
-        true => error.context("Error parsing manifest for image"),
-        false => error.context(frame()),
+    // A registry may not show the tags to everyone, or have no list of them; everything else is a failure.
+    let without_tags = |error: Error| match error.kind() {
+        ErrorKind::Forbidden | ErrorKind::NotFound => {
+            log(Level::Warning, "Registry disallows tag list retrieval; skipping");
+            Ok(())
+        }
+        _ => Err(error.context(TAGS)),
+    };
+    let shown = commands::inspect::perform(&arguments, &without_tags, call.setting, &call.monitor());
+    Ok(shown.map_err(|error| {
+        if error.chain().next() == Some(TAGS) {
+            error
+        } else if is_of_platform(&error) {
+            error.context("Error parsing manifest for image")
+        } else {
+            error.context(frame())
+        }
     })?)
 }
 

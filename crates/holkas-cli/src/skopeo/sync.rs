@@ -65,11 +65,11 @@ pub(crate) fn run(call: &Call<'_>) -> Result<(), Failure> {
         existing: Existing::Refused,
         unlisted: Unlisted::LeftOut,
     };
-    if dry_run {
-        log(Level::Warning, "Running in dry-run mode");
-    }
     if src == SourceKind::Docker {
         tell_of_tag(&source.to_string_lossy());
+    }
+    if dry_run {
+        log(Level::Warning, "Running in dry-run mode");
     }
     let unchangeable = given.on("preserve-digests").then_some("Instructed to preserve digests");
     let synced = perform(&arguments, &manner, call.setting, &call.monitor());

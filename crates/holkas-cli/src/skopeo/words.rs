@@ -25,8 +25,16 @@ pub(crate) fn code(error: &Error) -> u8 {
 pub(crate) fn text(error: &Error, unchangeable: Unchangeable) -> String {
     let lines: Vec<&str> = error.chain().collect();
     let of_platform = lines.iter().any(|line| platform(line).is_some());
-    let kept = lines.iter().filter(|line| !(of_platform && line.starts_with("choosing an image of ")));
-    kept.map(|line| words(line, unchangeable)).collect::<Vec<_>>().join(": ")
+    let told_elsewhere = |line: &str| {
+        line.starts_with("copying ") && line.contains(" to ") && !line.starts_with("copying layer ")
+            || of_platform && line.starts_with("choosing an image of ")
+    };
+    lines
+        .iter()
+        .filter(|line| !told_elsewhere(line))
+        .map(|line| words(line, unchangeable))
+        .collect::<Vec<_>>()
+        .join(": ")
 }
 
 /// Returns whether the error is that a list has no image for the platform.
@@ -87,6 +95,15 @@ fn words(line: &str, unchangeable: Unchangeable) -> String {
     if let Some(name) = within_ticks(line, "reading image reference ") {
         return format!("Invalid image name {}", quoted(name));
     }
+    if let Some(path) = line.strip_prefix('`').and_then(|line| line.strip_suffix("` does not exist")) {
+        return format!("open {path}: no such file or directory");
+    }
+    if let Some(destination) = line.strip_prefix("preparing ") {
+        return format!("initializing destination {destination}");
+    }
+    if let Some(image) = line.strip_prefix("syncing ") {
+        return format!("Error copying ref {}", quoted(image));
+    }
     if line.starts_with("source image rejected: checking ") {
         return "Source image rejected".to_string();
     }
@@ -105,7 +122,10 @@ fn words(line: &str, unchangeable: Unchangeable) -> String {
     }
     let exactly = match line {
         "loading trust policy" => "Error loading trust policy",
-        "no such directory" | "no such file" | "the directory has no `manifest.json`" => "no such file or directory",
+        "No such file or directory (os error 2)"
+        | "no such directory"
+        | "no such file"
+        | "the directory has no `manifest.json`" => "no such file or directory",
         "the server does not speak TLS" => "http: server gave HTTP response to HTTPS client",
         "the server's certificate is not trusted: its issuer is unknown" => {
             "tls: failed to verify certificate: x509: certificate signed by unknown authority"
@@ -117,6 +137,7 @@ fn words(line: &str, unchangeable: Unchangeable) -> String {
         "the server's certificate is not trusted: it is for another name" => {
             "tls: failed to verify certificate: x509: certificate is not valid for this name"
         }
+        "Permission denied (os error 13)" => "permission denied",
         line if line.starts_with("the command took longer than --command-timeout") => "context deadline exceeded",
         line => line,
     };

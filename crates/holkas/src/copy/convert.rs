@@ -229,7 +229,12 @@ fn new_manifest(
 ///
 /// Entries without a new one are left out. What it says of the others stays. An attestation that names an image of the list by its digest
 /// (`vnd.docker.reference.digest`) names what has become of it, so that it is still found.
-pub(super) fn new_index(index: &Index, format: Format, entries: &[Option<Descriptor>]) -> Result<Index> {
+pub(super) fn new_index(
+    index: &Index,
+    format: Format,
+    entries: &[Option<Descriptor>],
+    rewrite: Rewrite,
+) -> Result<Index> {
     let invalid = |error: serde_json::Error| Error::invalid(error.to_string());
     let mut document: Map<String, Value> = serde_json::from_slice(index.raw().bytes()).map_err(invalid)?;
     let own = match format {
@@ -271,8 +276,36 @@ pub(super) fn new_index(index: &Index, format: Format, entries: &[Option<Descrip
         let mut kept = entries.iter().map(Option::is_some);
         values.retain(|_| kept.next().unwrap_or(true));
     }
-    let bytes = serde_json::to_vec(&document).map_err(invalid)?;
+    let bytes = match rewrite {
+        Rewrite::Least => serde_json::to_vec(&document).map_err(invalid)?,
+        Rewrite::Skopeo => {
+            put_in_order(&mut document, format);
+            json::go_escaped(&serde_json::to_string(&document).map_err(invalid)?).into_bytes()
+        }
+    };
     Index::parse(UntrustedBlob::from_bytes(bytes).identify(Algorithm::Sha256, None, crate::limits::MANIFEST)?)
+}
+
+/// Leaves of a list what skopeo knows, in its order.
+fn put_in_order(document: &mut Map<String, Value>, format: Format) {
+    const LIST: [&str; 6] = ["schemaVersion", "mediaType", "artifactType", "manifests", "subject", "annotations"];
+    const PLATFORM: [&str; 6] = ["architecture", "os", "os.version", "os.features", "variant", "features"];
+    let entry: &[&str] = match format {
+        Format::Oci => &["mediaType", "digest", "size", "urls", "annotations", "data", "platform", "artifactType"],
+        Format::Docker => &["mediaType", "size", "digest", "urls", "platform"],
+    };
+    let order = |map: &mut Map<String, Value>, keys: &[&str]| {
+        let mut known = |key: &&str| map.remove(*key).map(|value| ((*key).to_string(), value));
+        *map = keys.iter().filter_map(&mut known).collect();
+    };
+    for value in document.get_mut("manifests").and_then(Value::as_array_mut).into_iter().flatten() {
+        let Some(value) = value.as_object_mut() else { continue };
+        if let Some(platform) = value.get_mut("platform").and_then(Value::as_object_mut) {
+            order(platform, &PLATFORM);
+        }
+        order(value, entry);
+    }
+    order(document, &LIST);
 }
 
 /// The new image as a source.

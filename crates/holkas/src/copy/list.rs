@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{Copied, CopyOptions, MultiArch, admitted, convert, copy_one, open_document, other, support};
+use super::{Copied, CopyOptions, MultiArch, Rewrite, admitted, convert, copy_one, open_document, other, support};
 use crate::error::{Error, Result};
 use crate::image::{ImageDestination, ImageSource, Support, UntrustedSignature};
 use crate::limits::INDEX_DEPTH;
@@ -101,7 +101,7 @@ impl<'a> Lists<'a> {
                 false => (!self.options.preserve_digests, "images are left out of the list"),
             };
             super::refuse_change("list", what, asked, &signatures, self.options)?;
-            changed = convert::new_index(index, format, &entries)?;
+            changed = convert::new_index(index, format, &entries, self.options.rewrite)?;
             &changed
         };
         self.monitor.event(Event::InstancesFinished);
@@ -164,7 +164,9 @@ impl<'a> Lists<'a> {
                 Ok(wanted)
             }
             (None, Support::Native) => Ok(own),
-            (None, Support::OnRequest) if self.options.preserve_digests => Ok(own),
+            (None, Support::OnRequest) if self.options.preserve_digests && self.options.rewrite == Rewrite::Least => {
+                Ok(own)
+            }
             (None, Support::OnRequest | Support::No) => {
                 let reason = format!("{} holds no lists of type `{}`", self.destination.name(), index.media_type());
                 self.refuse_change(signatures, &reason)?;
