@@ -17,7 +17,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use holkas_testkit::image::{BuiltImage, BuiltIndex, ImageBuilder, IndexBuilder};
+use holkas_testkit::image::{BuiltImage, BuiltIndex, Compression, ImageBuilder, IndexBuilder};
 use holkas_testkit::tar::TarBuilder;
 use tempfile::TempDir;
 
@@ -174,6 +174,7 @@ fn layer(text: &str) -> Vec<u8> {
 /// Returns a Docker image with all that a config can have beside OCI's fields.
 fn docker(text: &str) -> ImageBuilder {
     ImageBuilder::docker()
+        .compression(Compression::Gzip)
         .layer(layer(&format!("{text} 1")))
         .layer(layer(&format!("{text} 2")))
         .env("A=<b>&c")
@@ -189,7 +190,12 @@ fn docker_image() -> BuiltImage {
 }
 
 fn oci_image() -> BuiltImage {
-    ImageBuilder::oci().layer(layer("oci 1")).layer(layer("oci 2")).annotation("org.example.a", "b").build()
+    ImageBuilder::oci()
+        .compression(Compression::Gzip)
+        .layer(layer("oci 1"))
+        .layer(layer("oci 2"))
+        .annotation("org.example.a", "b")
+        .build()
 }
 
 fn docker_list() -> BuiltIndex {
@@ -198,7 +204,9 @@ fn docker_list() -> BuiltIndex {
 }
 
 fn oci_index() -> BuiltIndex {
-    let of = |architecture: &str| ImageBuilder::oci().layer(layer(architecture)).architecture(architecture).build();
+    let of = |architecture: &str| {
+        ImageBuilder::oci().compression(Compression::Gzip).layer(layer(architecture)).architecture(architecture).build()
+    };
     IndexBuilder::oci().image(&of("amd64")).image(&of("arm64")).build()
 }
 

@@ -127,7 +127,8 @@ fn words(line: &str, unchangeable: Unchangeable) -> String {
         | "no such file"
         | "the directory has no `manifest.json`" => "no such file or directory",
         "the server does not speak TLS" => "http: server gave HTTP response to HTTPS client",
-        "the server's certificate is not trusted: its issuer is unknown" => {
+        "the server's certificate is not trusted: its issuer is unknown"
+        | "the server's certificate is not trusted: it is an authority's, and not trusted itself" => {
             "tls: failed to verify certificate: x509: certificate signed by unknown authority"
         }
         "the server's certificate is not trusted: it has expired"

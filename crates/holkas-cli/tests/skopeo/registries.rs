@@ -106,7 +106,7 @@ fn what_fails_is_tried_again_if_that_was_asked_for() {
     }
     let registry = Registry::start();
     registry.put_image(&docker_image(), "app", "1");
-    registry.on(Matcher::get("manifests").first(1), Fault::status(503));
+    registry.on(Matcher::get("*/manifests/*").first(1), Fault::status(503));
     let name = registry.reference("app:1");
     both.run(Whose::Ours, &["inspect", "--raw", "--tls-verify=false", "--retry-times=3", "--retry-delay=1ms", &name])
         .fails(0, "level=warning msg=\"Failed, retrying in 1ms ... (1/");
@@ -179,8 +179,9 @@ fn syncs() {
     let again = both.run(Whose::Ours, &across).ok();
     assert_eq!(again.out.matches("Skipping: image already present at destination\n").count(), 2, "{}", again.out);
 
-    from.on(Matcher::get("manifests/1"), Fault::status(404));
-    from.on(Matcher::get("manifests/2"), Fault::status(404));
+    for method in [Matcher::get, Matcher::head] {
+        from.on(method("*/manifests/*"), Fault::status(404));
+    }
     let all = ["sync", P, "--src-tls-verify=false", "--keep-going", "-s", "docker", "-d", "dir", &source, "gone"];
     both.run(Whose::Ours, &all)
         .fails(1, &format!("level=error msg=\"Error copying ref \\\"docker://{source}:1\\\"\" error="))

@@ -148,7 +148,7 @@ fn what_inspect_shows() {
             &["--raw"][..],
             &["--config"],
             &["--raw", "--config"],
-            &["-f", "{{.Digest}}|{{.Architecture}}|{{json .Labels}}"],
+            &["-f", "{{.Digest}}|{{.Architecture}}|{{.Labels}}|{{range .Layers}}{{.}},{{end}}"],
         ] {
             let (debians, ours) = both.both(&[&["inspect"], flags, &[image]].concat());
             assert_eq!(debians, ours, "{flags:?} {image}");
