@@ -26,7 +26,7 @@ pub(crate) struct Cli {
 }
 
 /// Flags that may stand before or after the command.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// Read the signature policy from this file, and from no other
@@ -61,7 +61,7 @@ pub(crate) struct Global {
     pub(crate) debug: bool,
     /// Print the version
     #[arg(short = 'v', short_alias = 'V', long, action = ArgAction::Version)]
-    version: Option<bool>,
+    pub(crate) version: Option<bool>,
 }
 
 /// The commands.

@@ -2,23 +2,23 @@
 
 mod cache;
 mod completion;
-mod copy;
-mod delete;
+pub(crate) mod copy;
+pub(crate) mod delete;
 mod embed;
 mod explain;
-mod inspect;
+pub(crate) mod inspect;
 mod is_manifest_list;
-mod list_tags;
+pub(crate) mod list_tags;
 mod lists;
-mod login;
-mod logout;
+pub(crate) mod login;
+pub(crate) mod logout;
 mod man;
-mod manifest_digest;
+pub(crate) mod manifest_digest;
 mod merge_manifest;
 mod registries;
 mod resolve;
 mod resolve_input;
-mod sync;
+pub(crate) mod sync;
 mod unpack;
 
 use std::io::Read;
@@ -46,14 +46,14 @@ use crate::environment;
 const UNKNOWN_TIME: i64 = 0;
 
 /// What a command stands in: the global flags, and what the environment says where they are silent.
-struct Setting<'a> {
-    global: &'a Global,
-    cancel: &'a Cancel,
+pub(crate) struct Setting<'a> {
+    pub(crate) global: &'a Global,
+    pub(crate) cancel: &'a Cancel,
 }
 
 impl Setting<'_> {
     /// Returns the policy that decides which images may come in.
-    fn policy(&self) -> Result<Policy> {
+    pub(crate) fn policy(&self) -> Result<Policy> {
         if self.global.insecure_policy {
             return Ok(Policy::accept_anything());
         }
@@ -94,7 +94,7 @@ impl Setting<'_> {
     }
 
     /// Returns where large temporary files may be.
-    fn scratch(&self) -> PathBuf {
+    pub(crate) fn scratch(&self) -> PathBuf {
         self.global.tmpdir.clone().unwrap_or_else(|| SCRATCH.into())
     }
 
@@ -121,9 +121,14 @@ impl Setting<'_> {
 /// Runs what was typed.
 pub(crate) fn run(typed: Cli, cancel: &Cancel) -> Result<()> {
     let setting = Setting { global: &typed.global, cancel };
-    let in_time = typed.global.command_timeout.map(|timeout| Deadline::set(timeout, cancel));
-    let result = run_command(typed.command, &setting);
-    match in_time {
+    in_time(&setting, || run_command(typed.command, &setting))
+}
+
+/// Runs a command within the time that the global flags give it.
+pub(crate) fn in_time(setting: &Setting<'_>, command: impl FnOnce() -> Result<()>) -> Result<()> {
+    let deadline = setting.global.command_timeout.map(|timeout| Deadline::set(timeout, setting.cancel));
+    let result = command();
+    match deadline {
         Some(deadline) => deadline.explain(result),
         None => result,
     }

@@ -116,6 +116,20 @@ fn drop_ins_of(dir: &Path) -> Result<Vec<Found>> {
     names.map(|name| dir.join(name)).filter(|path| !path.is_dir()).map(must_exist).collect()
 }
 
+/// Returns the files of a directory as registries.d, which says where signatures are, as text.
+pub(crate) fn signature_servers(dir: &Path) -> Result<Vec<(PathBuf, String)>> {
+    let frame = || format!("reading `{}`", display(dir));
+    let held = Dir::open(dir).context(frame)?;
+    let names = held.entries().context(frame)?.into_iter().filter(|name| name.as_encoded_bytes().ends_with(b".yaml"));
+    names
+        .map(|name| {
+            let path = dir.join(name);
+            let Found { path, bytes } = must_exist(path).context(frame)?;
+            Ok((path, String::from_utf8_lossy(&bytes).into_owned()))
+        })
+        .collect()
+}
+
 /// Returns where certificates of registries are looked for: `--cert-dir` alone, or the user's and the system's certs.d.
 pub(crate) fn certificate_places(named: Option<&Path>) -> CertificatePlaces {
     if let Some(dir) = named {

@@ -51,7 +51,7 @@ pub(crate) fn open_many_files() {
 }
 
 /// Makes the first signal stop the run in an orderly way, so that staged files are removed, and the second kill it.
-fn stop_on_signals(cancel: &Cancel) -> holkas::Result<()> {
+pub(crate) fn stop_on_signals(cancel: &Cancel) -> holkas::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     let cancel = cancel.clone();
     std::thread::spawn(move || {

@@ -47,6 +47,21 @@ impl Monitor for Plain {
     }
 }
 
+/// Returns what an event warns of, if it does.
+fn warning(event: &Event<'_>) -> Option<String> {
+    match event {
+        Event::Warning { text } => Some((*text).to_string()),
+        Event::Retrying { error, wait, number, of } => {
+            let wait = match wait.as_millis() {
+                millis if millis % 1000 == 0 => format!("{} s", millis / 1000),
+                millis => format!("{millis} ms"),
+            };
+            Some(format!("{error}; trying again in {wait} ({number}/{of})"))
+        }
+        _ => None,
+    }
+}
+
 fn plain(event: &Event<'_>) -> Option<String> {
     Some(match event {
         Event::ImageStarted { image, layers, bytes } => {
@@ -71,7 +86,7 @@ fn plain(event: &Event<'_>) -> Option<String> {
             let what = if *dry { "Would have synced" } else { "Synced" };
             format!("{what} {images} images from {sources} sources")
         }
-        Event::Warning { text } => format!("warning: {text}"),
+        Event::Retrying { .. } | Event::Warning { .. } => format!("warning: {}", warning(event)?),
         _ => return None,
     })
 }
@@ -115,7 +130,7 @@ fn object(event: &Event<'_>) -> Option<serde_json::Value> {
         Event::SyncFinished { images, sources, dry } => {
             json!({ "event": "sync-finished", "images": images, "sources": sources, "dry": dry })
         }
-        Event::Warning { text } => json!({ "event": "warning", "text": text }),
+        Event::Retrying { .. } | Event::Warning { .. } => json!({ "event": "warning", "text": warning(event)? }),
         _ => return None,
     })
 }

@@ -34,6 +34,17 @@ pub enum MultiArch {
     IndexOnly,
 }
 
+/// How an image is written that has to change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Rewrite {
+    /// Only what must: the config's bytes stay, and with them the image ID.
+    #[default]
+    Least,
+    /// As skopeo does: Docker's config becomes one with the fields that OCI has, and manifests have skopeo's bytes.
+    /// A list of the other format never goes into a layout, though an image does where digests are preserved.
+    Skopeo,
+}
+
 /// How to copy.
 #[derive(Debug, Clone)]
 pub struct CopyOptions {
@@ -55,8 +66,14 @@ pub struct CopyOptions {
     pub referrers: bool,
     /// Compress layers so, at this level.
     pub compress: Option<(Compression, Option<i32>)>,
+    /// Compress the layers so, at this level, that are not compressed, where the destination takes blobs.
+    pub compress_plain: Option<(Compression, Option<i32>)>,
     /// Store layers uncompressed.
     pub decompress: bool,
+    /// How a new image is written where a changed one has to be.
+    pub rewrite: Rewrite,
+    /// Where digests are preserved, an image keeps its format whatever [`CopyOptions::format`] says, as in skopeo.
+    pub format_yields: bool,
     /// Allow a new manifest where the destination, or the source, cannot keep the old one.
     pub allow_changes: bool,
     /// How many layers at once.
@@ -79,7 +96,10 @@ impl Default for CopyOptions {
             remove_signatures: false,
             referrers: false,
             compress: None,
+            compress_plain: None,
             decompress: false,
+            rewrite: Rewrite::Least,
+            format_yields: false,
             allow_changes: false,
             jobs: default_jobs(),
             gate: None,
@@ -99,7 +119,8 @@ pub fn default_jobs() -> usize {
 impl CopyOptions {
     /// Returns whether the user asked for a new manifest.
     fn may_change(&self, source: &dyn ImageSource) -> bool {
-        let asked = self.format.is_some() || self.compress.is_some() || self.decompress || self.allow_changes;
+        let compress = self.compress.or(self.compress_plain).is_some() || self.decompress;
+        let asked = self.format.is_some() || compress || self.allow_changes;
         !self.preserve_digests && (asked || source.origin() == Origin::Synthesised)
     }
 }
@@ -180,8 +201,11 @@ fn stage_top(
             copy_one(source, destination, manifest, indexes, options, monitor).map(one)
         }
         (Document::Index(index), MultiArch::IndexOnly) => {
-            check_index(destination, &index, options)?;
-            destination.put_index(&index, &admitted(|| source.signatures(index.digest()), destination, options)?)?;
+            let index = index_alone(destination, index, options)?;
+            let signatures = admitted(|| source.signatures(index.digest()), destination, options)?;
+            monitor.event(Event::ListStarted { images: 0, of: index.entries().len() });
+            monitor.event(Event::InstancesFinished);
+            destination.put_index(&index, &signatures)?;
             let manifest_digest = *index.digest();
             let copied = Copied { manifest_digest, image_id: None, layers: 0, bytes: 0, referrers: 0 };
             Ok((copied, vec![manifest_digest]))
@@ -274,16 +298,26 @@ fn copy_one(
     Ok((copied, descriptor))
 }
 
-/// Checks that the index can go alone, as it is.
-fn check_index(destination: &dyn ImageDestination, index: &Index, options: &CopyOptions) -> Result<()> {
+/// Returns the index as it can go alone: as it is, or as skopeo changes it, which leaves what it names as it is.
+fn index_alone(destination: &dyn ImageDestination, index: Index, options: &CopyOptions) -> Result<Index> {
     refuse_ungrouped(destination)?;
+    if options.rewrite == Rewrite::Skopeo {
+        let native = support(&destination.capabilities(), index.format()) == Support::Native;
+        let wanted = options.format.unwrap_or(if native { index.format() } else { other(index.format()) });
+        if wanted == index.format() {
+            return Ok(index);
+        }
+        refuse_change("list", "another format is wanted", !options.preserve_digests, &[], options)?;
+        let entries: Vec<_> = index.entries().iter().cloned().map(Some).collect();
+        return convert::new_index(&index, wanted, &entries, options.rewrite);
+    }
     if options.format.is_some_and(|format| format != index.format()) {
         return Err(Error::unsupported("a list cannot be converted to another format without its images")
             .hint("copy it with them, by --multi-arch=all"));
     }
     match support(&destination.capabilities(), index.format()) {
-        Support::Native => Ok(()),
-        Support::OnRequest if options.preserve_digests => Ok(()),
+        Support::Native => Ok(index),
+        Support::OnRequest if options.preserve_digests => Ok(index),
         Support::OnRequest | Support::No => Err(Error::refused(format!(
             "{} holds no lists of type `{}`, and converting one would change its digest",
             destination.name(),
@@ -340,6 +374,14 @@ fn support(capabilities: &Capabilities, format: Format) -> Support {
     }
 }
 
+/// Returns how a layer is compressed; what is no layer has no compression.
+fn compression(layer: &Descriptor) -> Option<Compression> {
+    match layer.media_type.meaning() {
+        Meaning::Layer(_, compression) | Meaning::ForeignLayer(_, compression) => Some(compression),
+        _ => None,
+    }
+}
+
 enum Plan {
     AsIs,
     Convert(Format),
@@ -364,7 +406,8 @@ fn plan(
     }
     let held = support(&capabilities, own);
     let mut reasons = Vec::new();
-    let format = match options.format {
+    let wanted = options.format.filter(|_| !(options.preserve_digests && options.format_yields));
+    let format = match wanted {
         Some(wanted) if wanted != own => {
             reasons.push("another format was asked for".to_string());
             wanted
@@ -380,13 +423,8 @@ fn plan(
             other(own)
         }
     };
-    // What is no layer has no compression, and never changes.
-    let compressed_otherwise = |wanted: Compression| {
-        image.layers.iter().any(|layer| match layer.descriptor.media_type.meaning() {
-            Meaning::Layer(_, own) | Meaning::ForeignLayer(_, own) => own != wanted,
-            _ => false,
-        })
-    };
+    let compressions = || image.layers.iter().filter_map(|layer| compression(&layer.descriptor));
+    let compressed_otherwise = |wanted: Compression| compressions().any(|own| own != wanted);
     match capabilities.layers {
         LayerForm::Unpacked => {}
         LayerForm::Blob => {
@@ -399,6 +437,13 @@ fn plan(
             let wanted = if options.decompress { Some(Compression::None) } else { options.compress.map(|(to, _)| to) };
             if wanted.is_some_and(compressed_otherwise) {
                 reasons.push("other compression was asked for".to_string());
+            }
+            if options.compress_plain.is_some()
+                && !options.preserve_digests
+                && image.signatures.is_empty()
+                && compressions().any(|own| own == Compression::None)
+            {
+                reasons.push("layers that are not compressed shall be".to_string());
             }
         }
         LayerForm::Uncompressed => {}

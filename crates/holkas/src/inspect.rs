@@ -8,15 +8,17 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-pub use oci_config::OciConfig;
+pub use crate::oci::oci_config::OciConfig;
 pub use template::{render, render_config};
 
 use crate::error::{Context, Error, Result};
 use crate::image::{ImageSource, open_top};
 use crate::limits::{CONFIG, INDEX_DEPTH, MANIFEST};
 use crate::oci::media_type::Format;
+use crate::oci::oci_config::go_time;
 use crate::oci::schema1::Schema1;
-use crate::oci::{Algorithm, Digest, Document, ImageConfig, Manifest, Platform, document};
+use crate::oci::{Algorithm, Digest, Document, ImageConfig, Manifest, Platform, document, json};
+
 use crate::verify::VerifiedBytes;
 
 /// What there is to say about an image. Serialised, it is skopeo's JSON.
@@ -108,19 +110,7 @@ pub fn to_json(value: &impl Serialize) -> Result<String> {
     let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
     let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, formatter);
     value.serialize(&mut serializer).map_err(|error| Error::invalid(error.to_string()))?;
-    Ok(escape(&String::from_utf8_lossy(&bytes)))
-}
-
-/// Escapes in a JSON text what Go escapes. These characters occur in its strings only.
-fn escape(json: &str) -> String {
-    let mut out = String::with_capacity(json.len());
-    for c in json.chars() {
-        match c {
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => out.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out
+    Ok(json::go_escaped(&String::from_utf8_lossy(&bytes)))
 }
 
 enum Chosen {
@@ -202,12 +192,4 @@ fn of_fields(digest: Digest, fields: &Map<String, Value>, layers_data: Vec<Layer
         env: env.map(|list| list.iter().filter_map(Value::as_str).map(str::to_string).collect()),
         author: Some(text("author")).filter(|author| !author.is_empty()),
     }
-}
-
-/// Writes an RFC 3339 time as Go writes it again: no zeros at the end of a fraction, `Z` for UTC.
-fn go_time(text: &str) -> String {
-    let zone = text.rfind(['Z', '+', '-']).filter(|at| *at > 10).unwrap_or(text.len());
-    let (time, zone) = text.split_at(zone);
-    let time = if time.contains('.') { time.trim_end_matches('0').trim_end_matches('.') } else { time };
-    format!("{time}{}", if zone == "+00:00" { "Z" } else { zone })
 }

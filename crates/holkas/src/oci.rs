@@ -8,6 +8,7 @@ pub mod index;
 pub mod json;
 pub mod manifest;
 pub mod media_type;
+pub mod oci_config;
 pub mod platform;
 pub mod schema1;
 

@@ -25,6 +25,8 @@ pub struct Policy {
     default: Vec<Requirement>,
     /// By transport, then by scope.
     transports: BTreeMap<String, BTreeMap<String, Vec<Requirement>>>,
+    /// Whether accepting everything is not enough for any image.
+    signed_only: bool,
 }
 
 /// One requirement; all of a list must hold.
@@ -64,7 +66,14 @@ const REQUIREMENTS: [(&str, Requirement, &[&str]); 5] = [
 impl Policy {
     /// Returns the policy that accepts everything: for tests, and for users who say that they want it.
     pub fn accept_anything() -> Self {
-        Self { origin: "no policy file".to_string(), default: vec![Requirement::Accept], transports: BTreeMap::new() }
+        let (origin, default) = ("no policy file".to_string(), vec![Requirement::Accept]);
+        Self { origin, default, transports: BTreeMap::new(), signed_only: false }
+    }
+
+    /// Refuses every image for which the policy demands no signature.
+    #[must_use]
+    pub fn signed_only(self) -> Self {
+        Self { signed_only: true, ..self }
     }
 
     /// Reads a policy file. That it is absent is an error: without a policy nothing is accepted.
@@ -101,6 +110,10 @@ impl Policy {
         };
         let refused =
             |why: String| Err(Error::refused(why).context(format!("source image rejected: checking {image}")));
+        if self.signed_only && requirements.iter().all(|requirement| *requirement == Requirement::Accept) {
+            // skopeo's words.
+            return refused(format!("No signature verification policy found for image {image}"));
+        }
         for requirement in requirements {
             match requirement {
                 Requirement::Accept => {}
@@ -150,7 +163,7 @@ fn parse(fields: Map<String, Value>, origin: &str) -> Result<Policy> {
         }
     }
     let default = default.ok_or_else(|| Error::invalid("`default` is missing"))?;
-    Ok(Policy { origin: format!("`{origin}`"), default, transports })
+    Ok(Policy { origin: format!("`{origin}`"), default, transports, signed_only: false })
 }
 
 fn object(value: &Value) -> Result<&Map<String, Value>> {

@@ -20,6 +20,14 @@ pub enum Event<'a> {
     LayerAdvanced { digest: &'a str, bytes: u64 },
     /// A layer is at the destination.
     LayerFinished { digest: &'a str, bytes: u64, reused: bool },
+    /// All layers are at the destination; `config` (blob digest), the manifest and so many signatures follow.
+    LayersFinished { image: &'a str, config: &'a str, signatures: usize },
+    /// Work on a list has begun: `images` of its `of` entries are copied.
+    ListStarted { images: usize, of: usize },
+    /// Work on an entry (manifest digest) of a list has begun, the `number`th of `of`.
+    InstanceStarted { digest: &'a str, number: usize, of: usize },
+    /// The list itself follows: all that is copied of it is staged.
+    InstancesFinished,
     /// The image is staged at the destination; it gets its names when the whole run commits.
     ImageFinished { image: &'a str },
     /// Something that belongs to the manifest `subject` is staged: a manifest with its blobs. `kind` is its type or tag.
@@ -34,6 +42,8 @@ pub enum Event<'a> {
     SyncFailed { source: &'a str, error: &'a str },
     /// All images are done: so many of them, from so many repositories or directories, did not fail.
     SyncFinished { images: usize, sources: usize, dry: bool },
+    /// Something failed that may work the next time: it is tried again after `wait`, the `number`th time of `of`.
+    Retrying { error: &'a str, wait: Duration, number: u32, of: u32 },
     /// Something the user should know that is no failure.
     Warning { text: &'a str },
 }

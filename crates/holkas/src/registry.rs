@@ -19,6 +19,7 @@ pub mod settings;
 
 mod challenge;
 pub mod retry;
+mod shown;
 mod token;
 pub mod transport;
 pub mod url;

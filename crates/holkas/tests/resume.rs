@@ -463,8 +463,10 @@ struct Heard(Mutex<Vec<String>>);
 
 impl Monitor for Heard {
     fn event(&self, event: Event<'_>) {
-        if let Event::Warning { text } = event {
-            self.0.lock().unwrap().push(text.to_string());
+        match event {
+            Event::Warning { text } => self.0.lock().unwrap().push(text.to_string()),
+            Event::Retrying { error, .. } => self.0.lock().unwrap().push(error.to_string()),
+            _ => {}
         }
     }
 }

@@ -76,6 +76,14 @@ macro_rules! sides {
             tls_verify: Option<bool>,
         }
 
+        impl From<Registry> for $side {
+            fn from(meant: Registry) -> Self {
+                let Registry { authfile, creds, username, password, registry_token, no_creds, cert_dir, tls_verify } =
+                    meant;
+                Self { authfile, creds, username, password, registry_token, no_creds, cert_dir, tls_verify }
+            }
+        }
+
         impl From<&$side> for Registry {
             fn from(typed: &$side) -> Self {
                 let $side { authfile, creds, username, password, registry_token, no_creds, cert_dir, tls_verify } =

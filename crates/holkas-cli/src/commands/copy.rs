@@ -1,20 +1,49 @@
-//! `holkas copy SOURCE DESTINATION`
+//! `holkas copy SOURCE DESTINATION`, and the copy that both faces make.
 
-use std::path::Path;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use holkas::copy::{CopyOptions, MultiArch, copy};
+use holkas::copy::{Copied, CopyOptions, MultiArch, copy};
 use holkas::error::{Context, Result};
 use holkas::fs::display;
 use holkas::oci::{Compression, Digest, Platform};
 use holkas::open::{Rooms, open_destination, open_source};
+use holkas::policy::Policy;
 use holkas::progress::{Event, Monitor};
 use holkas::reference::{ImageReference, Name};
 use serde_json::json;
 
 use super::{Setting, registries};
 use crate::cli::Progress;
-use crate::cli::registry::Registry;
+use crate::cli::registry::{Network, Registry};
 use crate::{cli, environment, output, progress};
+
+/// One side of a copy.
+pub(crate) struct Side {
+    /// The image there.
+    pub(crate) reference: ImageReference,
+    /// Where the blobs of an `oci:` image are.
+    pub(crate) shared_blob_dir: Option<PathBuf>,
+    /// How its registry is spoken to.
+    pub(crate) registry: Registry,
+}
+
+/// A copy as it is meant, however it was typed.
+pub(crate) struct Request {
+    pub(crate) source: Side,
+    pub(crate) destination: Side,
+    pub(crate) additional_tags: Vec<Name>,
+    pub(crate) policy: Policy,
+    /// The platform, if it is not the one of the global flags.
+    pub(crate) platform: Option<Platform>,
+    /// How many layers at once, if it was said.
+    pub(crate) jobs: Option<NonZeroUsize>,
+    pub(crate) network: Network,
+    /// How to copy, but for the platform, the number of jobs, and what stops it.
+    pub(crate) options: CopyOptions,
+    pub(crate) digestfile: Option<PathBuf>,
+}
 
 /// Copies the image.
 pub(crate) fn run(arguments: &cli::Copy, setting: &Setting<'_>) -> Result<()> {
@@ -27,16 +56,11 @@ pub(crate) fn run(arguments: &cli::Copy, setting: &Setting<'_>) -> Result<()> {
         .collect::<Result<Vec<_>>>()
         .context(|| "reading --additional-tag")?;
     let policy = setting.policy()?;
-    if matches!(to, ImageReference::Storage(_)) {
-        environment::may_write_stores()?;
-    }
     let wanted = if arguments.quiet { Progress::None } else { arguments.reporting.progress };
     let monitor = progress::monitor(wanted);
     warn_of_what_has_no_effect(arguments, &to, &*monitor);
-    let rooms = setting.rooms(arguments.platform.first())?;
     let (multi_arch, platforms) = multi_arch(arguments);
     let options = CopyOptions {
-        platform: rooms.platform.clone(),
         multi_arch,
         platforms,
         strip_removed_platforms: arguments.strip_removed_platforms,
@@ -47,43 +71,78 @@ pub(crate) fn run(arguments: &cli::Copy, setting: &Setting<'_>) -> Result<()> {
         compress: compress(arguments, &to),
         decompress: arguments.dest_decompress && matches!(to, ImageReference::Dir(_)),
         allow_changes: arguments.allow_changes,
-        jobs: registries::jobs(arguments.jobs, [&from], matches!(to, ImageReference::Storage(_))),
-        cancel: setting.cancel.clone(),
         ..CopyOptions::default()
     };
-    let client = |reference: &ImageReference, mut typed: Registry| {
+    let registry = |mut typed: Registry| {
         typed.authfile = typed.authfile.or_else(|| arguments.authfile.clone());
-        registries::client_for([reference], &typed, &arguments.network, setting, &monitor)
+        typed
     };
-    let source = Rooms {
-        shared_blob_dir: arguments.src_shared_blob_dir.clone(),
-        registries: client(&from, (&arguments.source_registry).into())?,
-        ..rooms.clone()
-    };
-    let destination = Rooms {
-        shared_blob_dir: arguments.dest_shared_blob_dir.clone(),
-        registries: client(&to, (&arguments.destination_registry).into())?,
+    let request = Request {
+        source: Side {
+            reference: from,
+            shared_blob_dir: arguments.src_shared_blob_dir.clone(),
+            registry: registry((&arguments.source_registry).into()),
+        },
+        destination: Side {
+            reference: to,
+            shared_blob_dir: arguments.dest_shared_blob_dir.clone(),
+            registry: registry((&arguments.destination_registry).into()),
+        },
         additional_tags,
-        ..rooms
+        policy,
+        platform: arguments.platform.first().cloned(),
+        jobs: arguments.jobs,
+        network: arguments.network.clone(),
+        options,
+        digestfile: arguments.digestfile.clone(),
     };
-    let source = open_source(&from, &source)?;
-    let destination = open_destination(&to, &destination)?;
-    let copied = copy(&*source, destination, &policy, &options, &*monitor)?;
-    if let Some(path) = &arguments.digestfile {
-        write_digest(path, &copied.manifest_digest)?;
-    }
+    let copied = perform(&request, setting, &monitor)?;
     if !arguments.reporting.json {
         return Ok(());
     }
     output::json(&json!({
-        "source": from.to_string(),
-        "destination": to.to_string(),
+        "source": request.source.reference.to_string(),
+        "destination": request.destination.reference.to_string(),
         "manifest_digest": copied.manifest_digest,
         "image_id": copied.image_id.map(|id| id.to_string()),
         "layers": copied.layers,
         "bytes": copied.bytes,
         "referrers": copied.referrers,
     }))
+}
+
+/// Makes the copy, and writes its digest where it was asked for.
+pub(crate) fn perform(request: &Request, setting: &Setting<'_>, monitor: &Arc<dyn Monitor>) -> Result<Copied> {
+    let (from, to) = (&request.source.reference, &request.destination.reference);
+    let into_store = matches!(to, ImageReference::Storage(_));
+    if into_store {
+        environment::may_write_stores()?;
+    }
+    let rooms = setting.rooms(request.platform.as_ref())?;
+    let options = CopyOptions {
+        platform: rooms.platform.clone(),
+        jobs: registries::jobs(request.jobs, [from], into_store),
+        cancel: setting.cancel.clone(),
+        ..request.options.clone()
+    };
+    let room = |side: &Side, additional_tags: Vec<Name>| -> Result<Rooms> {
+        let typed = &side.registry;
+        Ok(Rooms {
+            shared_blob_dir: side.shared_blob_dir.clone(),
+            registries: registries::client_for([&side.reference], typed, &request.network, setting, monitor)?,
+            additional_tags,
+            ..rooms.clone()
+        })
+    };
+    let source = room(&request.source, Vec::new())?;
+    let destination = room(&request.destination, request.additional_tags.clone())?;
+    let source = open_source(from, &source)?;
+    let destination = open_destination(to, &destination)?;
+    let copied = copy(&*source, destination, &request.policy, &options, &**monitor)?;
+    if let Some(path) = &request.digestfile {
+        write_digest(path, &copied.manifest_digest)?;
+    }
+    Ok(copied)
 }
 
 /// Returns what is wanted of a list, and the platforms if it is several.

@@ -1,7 +1,10 @@
 //! `holkas delete IMAGE`
 
+use std::sync::Arc;
+
 use holkas::error::{Context, Error, Result};
 use holkas::layout;
+use holkas::progress::Monitor;
 use holkas::reference::ImageReference;
 use holkas::registry;
 use holkas::storage::delete::delete;
@@ -14,6 +17,11 @@ use crate::{cli, environment, progress};
 
 /// Deletes the image.
 pub(crate) fn run(arguments: &cli::Delete, setting: &Setting<'_>) -> Result<()> {
+    perform(arguments, setting, &progress::monitor(Progress::Plain))
+}
+
+/// The same, telling `monitor` what happens.
+pub(crate) fn perform(arguments: &cli::Delete, setting: &Setting<'_>, monitor: &Arc<dyn Monitor>) -> Result<()> {
     let reference = ImageReference::parse(&arguments.image)?;
     match &reference {
         ImageReference::Storage(storage) => {
@@ -26,9 +34,8 @@ pub(crate) fn run(arguments: &cli::Delete, setting: &Setting<'_>) -> Result<()> 
         }
         ImageReference::Oci(layout) => layout::delete(layout, arguments.shared_blob_dir.as_deref()),
         ImageReference::Docker(docker) => {
-            let monitor = progress::monitor(Progress::Plain);
             let typed = Registry::from(&arguments.registry);
-            let client = registries::client(&typed, &arguments.network, setting, &monitor)?;
+            let client = registries::client(&typed, &arguments.network, setting, monitor)?;
             registry::delete::delete(&client, docker).map(drop)
         }
         ImageReference::Dir(_) | ImageReference::OciArchive(_) | ImageReference::DockerArchive(_) => {

@@ -1,12 +1,13 @@
 //! `holkas inspect IMAGE`
 
+use std::sync::Arc;
+
 use holkas::Result;
 use holkas::error::Error;
 use holkas::inspect::{config, inspect, raw, raw_config, render, render_config, to_json};
 use holkas::open::{Rooms, open_source};
 use holkas::progress::{Event, Monitor};
-use holkas::reference::{ArchiveSelect, ImageReference, Name};
-use holkas::registry::Client;
+use holkas::reference::{ArchiveSelect, ImageReference};
 use holkas::registry::tags::tags;
 
 use super::{Setting, registries};
@@ -16,15 +17,30 @@ use crate::{cli, output, progress};
 
 /// Prints what was asked for of the image. As in skopeo, no policy is asked: nothing is let in.
 pub(crate) fn run(arguments: &cli::Inspect, setting: &Setting<'_>) -> Result<()> {
+    let monitor = progress::monitor(Progress::Plain);
+    // That a registry does not list the tags is no reason to show nothing.
+    let without_tags = |error: Error| {
+        monitor.event(Event::Warning { text: &format!("{error}; go without them by --no-tags") });
+        Ok(())
+    };
+    perform(arguments, &without_tags, setting, &monitor)
+}
+
+/// The same, telling `monitor` what happens. `without_tags` says whether it is well that tags cannot be listed.
+pub(crate) fn perform(
+    arguments: &cli::Inspect,
+    without_tags: &dyn Fn(Error) -> Result<()>,
+    setting: &Setting<'_>,
+    monitor: &Arc<dyn Monitor>,
+) -> Result<()> {
     if arguments.raw && arguments.format.is_some() {
         return Err(Error::invalid("raw output does not support format option"));
     }
     let reference = ImageReference::parse(&arguments.image)?;
-    let monitor = progress::monitor(Progress::Plain);
     let typed = Registry::from(&arguments.registry);
     let rooms = Rooms {
         shared_blob_dir: arguments.shared_blob_dir.clone(),
-        registries: registries::client_for([&reference], &typed, &arguments.network, setting, &monitor)?,
+        registries: registries::client_for([&reference], &typed, &arguments.network, setting, monitor)?,
         ..setting.rooms(arguments.platform.as_ref())?
     };
     let source = open_source(&reference, &rooms)?;
@@ -45,7 +61,10 @@ pub(crate) fn run(arguments: &cli::Inspect, setting: &Setting<'_>) -> Result<()>
             if let (ImageReference::Docker(docker), Some(client), false) =
                 (&reference, &rooms.registries, arguments.no_tags)
             {
-                inspection.repo_tags = tags_or_none(client, docker.name(), &*monitor);
+                inspection.repo_tags = match tags(client, docker.name()) {
+                    Ok(tags) => tags,
+                    Err(error) => without_tags(error).map(|()| Vec::new())?,
+                };
             }
             match &arguments.format {
                 Some(template) => output::write(render(template, &inspection)?.as_bytes()),
@@ -53,14 +72,6 @@ pub(crate) fn run(arguments: &cli::Inspect, setting: &Setting<'_>) -> Result<()>
             }
         }
     }
-}
-
-/// Returns the repository's tags. That a registry does not list them is no reason to show nothing.
-fn tags_or_none(client: &Client, name: &Name, monitor: &dyn Monitor) -> Vec<String> {
-    tags(client, name).unwrap_or_else(|error| {
-        monitor.event(Event::Warning { text: &format!("{error}; go without them by --no-tags") });
-        Vec::new()
-    })
 }
 
 /// Returns the repository that a reference names, where its transport knows names of registries.

@@ -1,8 +1,11 @@
 //! `holkas list-tags REPOSITORY`
 
+use std::sync::Arc;
+
 use holkas::docker_archive;
 use holkas::error::{Context, Error, Result};
 use holkas::inspect::to_json;
+use holkas::progress::Monitor;
 use holkas::reference::{ArchiveSelect, ImageReference, Name};
 use holkas::registry::tags::tags;
 use serde_json::json;
@@ -14,13 +17,17 @@ use crate::{cli, output, progress};
 
 /// Prints the tags as JSON, in skopeo's form.
 pub(crate) fn run(arguments: &cli::ListTags, setting: &Setting<'_>) -> Result<()> {
+    perform(arguments, setting, &progress::monitor(Progress::Plain))
+}
+
+/// The same, telling `monitor` what happens.
+pub(crate) fn perform(arguments: &cli::ListTags, setting: &Setting<'_>, monitor: &Arc<dyn Monitor>) -> Result<()> {
     let reference = ImageReference::parse(&arguments.repository)?;
     let listed = match &reference {
         ImageReference::Docker(docker) => {
             refuse_more_than_a_repository(&arguments.repository)?;
-            let monitor = progress::monitor(Progress::Plain);
             let typed = Registry::from(&arguments.registry);
-            let client = registries::client(&typed, &arguments.network, setting, &monitor)?;
+            let client = registries::client(&typed, &arguments.network, setting, monitor)?;
             let tags = tags(&client, docker.name())?;
             json!({ "Repository": docker.name().repository(), "Tags": tags })
         }

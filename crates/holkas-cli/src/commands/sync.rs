@@ -9,8 +9,9 @@ use holkas::error::{Context, Error, Result};
 use holkas::fs::display;
 use holkas::oci::{Digest, Platform};
 use holkas::open::{Rooms, open_destination, open_source};
+use holkas::policy::Policy;
 use holkas::progress::Monitor;
-use holkas::reference::Name;
+use holkas::reference::{ImageReference, Name};
 use holkas::registry::tags::tags;
 use holkas::registry::{Client, auth::Secret};
 use holkas::sync::plan::{Destination, Naming, OnError, Plan, Source, plan};
@@ -22,20 +23,69 @@ use crate::cli::registry::Registry;
 use crate::cli::sync::{DestinationKind, SourceKind, SyncImages};
 use crate::{cli, output, progress};
 
+/// How images are synced: what is not typed, or typed in another way in skopeo's place.
+pub(crate) struct Manner {
+    pub(crate) policy: Policy,
+    /// How each image is copied, but for what the arguments say of lists, and what stops it.
+    pub(crate) copy: CopyOptions,
+    /// What becomes of an image directory that is where an image shall be.
+    pub(crate) existing: Existing,
+    /// What becomes of a run that has a repository which cannot be listed.
+    pub(crate) unlisted: Unlisted,
+}
+
+/// What becomes of an image directory that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Existing {
+    /// It is left as it is if it has the image, and else replaced.
+    Kept,
+    /// It is an error.
+    Refused,
+}
+
+/// What becomes of a run that has a repository which cannot be listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unlisted {
+    /// It fails.
+    Fails,
+    /// The repository is told of and left out.
+    LeftOut,
+}
+
 /// Syncs the images.
 pub(crate) fn run(arguments: &SyncImages, setting: &Setting<'_>) -> Result<()> {
-    let policy = setting.policy()?;
-    let monitor = progress::monitor(arguments.reporting.progress);
+    let manner = Manner {
+        policy: setting.policy()?,
+        copy: CopyOptions {
+            format: arguments.format,
+            preserve_digests: arguments.preserve_digests,
+            remove_signatures: arguments.remove_signatures,
+            allow_changes: arguments.allow_changes,
+            ..CopyOptions::default()
+        },
+        existing: Existing::Kept,
+        unlisted: Unlisted::Fails,
+    };
+    perform(arguments, &manner, setting, &progress::monitor(arguments.reporting.progress))
+}
+
+/// Syncs the images in such a manner, and writes the files and the results that were asked for.
+pub(crate) fn perform(
+    arguments: &SyncImages,
+    manner: &Manner,
+    setting: &Setting<'_>,
+    monitor: &Arc<dyn Monitor>,
+) -> Result<()> {
     let from = source(arguments)?;
     let to = destination(arguments)?;
     let on_error = if arguments.keep_going { OnError::KeepGoing } else { OnError::Stop };
     let rooms = setting.rooms(None)?;
-    let sources: Vec<Rooms> = source_clients(arguments, &from, setting, &monitor)?
+    let sources: Vec<Rooms> = source_clients(arguments, &from, setting, monitor)?
         .into_iter()
         .map(|client| Rooms { registries: Some(client), ..rooms.clone() })
         .collect();
     let destination = match &to {
-        Destination::Docker(_) => Some(client((&arguments.destination_registry).into(), arguments, setting, &monitor)?),
+        Destination::Docker(_) => Some(client((&arguments.destination_registry).into(), arguments, setting, monitor)?),
         Destination::Dir(_) => None,
     };
     let siblings = Some(Arc::default());
@@ -45,28 +95,36 @@ pub(crate) fn run(arguments: &SyncImages, setting: &Setting<'_>) -> Result<()> {
         tags(client.ok_or_else(|| Error::unsupported("nothing is known of registries here"))?, name)
     };
     let naming = Naming { scoped: arguments.scoped, suffix: arguments.append_suffix.clone() };
-    let plan = plan(&from, &to, &naming, &listing, on_error)?;
+    let mut plan = match manner.unlisted {
+        Unlisted::Fails => plan(&from, &to, &naming, &listing, on_error)?,
+        Unlisted::LeftOut => plan(&from, &to, &naming, &listing, OnError::KeepGoing)?,
+    };
+    if manner.unlisted == Unlisted::LeftOut {
+        let told = plan.unlisted.drain(..).map(|(source, error)| format!("{source} is left out: {error}"));
+        plan.warnings.extend(told);
+    }
     let (multi_arch, platforms) = multi_arch(arguments);
     let options = SyncOptions {
-        policy: &policy,
-        open_source: &|image| open_source(&image.source, sources.get(image.registry).unwrap_or(&rooms)),
+        policy: &manner.policy,
+        open_source: &|image| {
+            if manner.existing == Existing::Refused {
+                refuse_existing(&image.destination)?;
+            }
+            open_source(&image.source, sources.get(image.registry).unwrap_or(&rooms))
+        },
         open_destination: &|reference| open_destination(reference, &destination),
         copy: CopyOptions {
             platform: rooms.platform.clone(),
             multi_arch,
             platforms,
-            format: arguments.format,
-            preserve_digests: arguments.preserve_digests,
-            remove_signatures: arguments.remove_signatures,
-            allow_changes: arguments.allow_changes,
             cancel: setting.cancel.clone(),
-            ..CopyOptions::default()
+            ..manner.copy.clone()
         },
         images: arguments.jobs.get(),
         on_error,
         run: if arguments.dry_run { Run::Dry } else { Run::Real },
     };
-    let report = sync(&plan, &options, &*monitor);
+    let report = sync(&plan, &options, &**monitor);
     if let Some(path) = arguments.digestfile.as_deref().filter(|_| !arguments.dry_run) {
         write_digests(path, &report)?;
     }
@@ -74,6 +132,16 @@ pub(crate) fn run(arguments: &SyncImages, setting: &Setting<'_>) -> Result<()> {
         output::json(&result(&plan, &report))?;
     }
     report.error.map_or(Ok(()), Err)
+}
+
+/// Refuses a directory that is there, in skopeo's words.
+fn refuse_existing(destination: &ImageReference) -> Result<()> {
+    match destination {
+        ImageReference::Dir(path) if path.exists() => {
+            Err(Error::refused(format!("Refusing to overwrite destination directory \"{}\"", display(path))))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn utf8<'a>(text: &'a OsStr, what: &str) -> Result<&'a str> {

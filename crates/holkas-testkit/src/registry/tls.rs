@@ -24,6 +24,8 @@ pub enum Tls {
     OtherName,
     /// By one for the right names that nobody has signed but itself.
     SelfSigned,
+    /// By one for the right names that is an authority's, signed by itself, and the only one that clients trust.
+    SelfSignedAuthority,
     /// As [`Tls::Private`]; and clients must show a certificate of the same authority.
     ClientCertificate,
 }
@@ -60,8 +62,11 @@ impl Certificates {
             (params.not_before, params.not_after) = (date_time_ymd(2019, 1, 1), date_time_ymd(2020, 1, 1));
         }
         let key = KeyPair::generate().expect(WHY);
+        if tls == Tls::SelfSignedAuthority {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
         let certificate = match tls {
-            Tls::SelfSigned => params.self_signed(&key),
+            Tls::SelfSigned | Tls::SelfSignedAuthority => params.self_signed(&key),
             _ => params.signed_by(&key, &issuer),
         }
         .expect(WHY);
@@ -71,7 +76,8 @@ impl Certificates {
         for name in ["certs", "strangers"] {
             let certs = dir.path().join(name);
             fs::create_dir(&certs).expect("a new directory");
-            write(certs.join("ca.crt"), &authority.pem());
+            let trusted = if tls == Tls::SelfSignedAuthority { &certificate } else { &authority };
+            write(certs.join("ca.crt"), &trusted.pem());
             if wants_client {
                 let stranger = self::authority("stranger").1;
                 let mut params = leaf(&["client"]);

@@ -1,12 +1,13 @@
 //! Makes a new image out of an old one: another manifest format, other compression. Its digest is a new one.
 //!
-//! Kept apart from the way that preserves digests. The config's bytes stay what they are, so the image ID stays too.
+//! Kept apart from the way that preserves digests. The config's bytes stay what they are, so the image ID stays too,
+//! unless skopeo's way is asked for.
 
 use std::sync::Mutex;
 
 use serde_json::{Map, Value};
 
-use super::{CopyOptions, layers};
+use super::{CopyOptions, Rewrite, layers};
 use crate::compress::{self, Compression};
 use crate::error::{Context, Error, Result};
 use crate::image::{
@@ -14,8 +15,9 @@ use crate::image::{
     from_any_place,
 };
 use crate::oci::media_type::{self, MediaType};
-use crate::oci::{Algorithm, Descriptor, Digest, Format, Index, Manifest, Meaning};
-use crate::progress::Monitor;
+use crate::oci::oci_config::OciConfig;
+use crate::oci::{Algorithm, Descriptor, Digest, Format, Index, Manifest, Meaning, json};
+use crate::progress::{Event, Monitor};
 use crate::verify::{PartialBlob, UntrustedBlob, VerifiedBytes};
 
 /// Converts the image on its way. Returns what describes the new manifest, and the bytes of its layers.
@@ -37,12 +39,17 @@ pub fn move_converted(
         let convert = || convert_layer(source, layer, format, options);
         converted.push(from_any_place(source, &layer.descriptor, told, convert).context(frame)?);
     }
-    let manifest = new_manifest(image, format, &converted)?;
-    let new =
-        Converted { source, config: image.config_bytes.clone(), manifest, layers: converted, old: image, options };
+    let config = config(image, format, options.rewrite)?;
+    let manifest = new_manifest(image, format, &config, &converted, options.rewrite)?;
+    let new = Converted { source, config, manifest, layers: converted, old: image, options };
     let mut image = Image::open(&new, new.parsed()?, Vec::new())?;
     image.signatures = Vec::new();
     let order = destination.capabilities().order;
+    let by_old_names = ByOldNames { new: &new, monitor };
+    let monitor = match options.rewrite {
+        Rewrite::Least => monitor,
+        Rewrite::Skopeo => &by_old_names,
+    };
     layers::move_layers(&new, &image, destination.begin(&image)?, order, options, monitor)?;
     Ok((image.manifest.descriptor(), image.layers.iter().map(|layer| layer.descriptor.size).sum()))
 }
@@ -77,11 +84,12 @@ fn convert_layer(
         }
     };
     let kept = source.keeps_blobs() || old == Compression::None;
+    let plain = || options.compress_plain.unwrap_or((Compression::None, None));
     let wanted = match (options.decompress, options.compress) {
         (true, _) => (Compression::None, None),
         (false, Some(wanted)) => wanted,
-        (false, None) if kept => (old, None),
-        (false, None) => (Compression::None, None),
+        (false, None) if kept && old != Compression::None => (old, None),
+        (false, None) => plain(),
     };
     let media_type = layer_media_type(format, wanted.0)?;
     if wanted.0 == old && kept {
@@ -157,31 +165,76 @@ fn recompress(
     Ok(())
 }
 
-fn new_manifest(image: &Image, format: Format, layers: &[ConvertedLayer]) -> Result<Vec<u8>> {
+/// Returns the config of the new image.
+fn config(image: &Image, format: Format, rewrite: Rewrite) -> Result<VerifiedBytes> {
+    let old = &image.config_bytes;
+    match (rewrite, image.manifest.format(), format) {
+        (Rewrite::Skopeo, Format::Docker, Format::Oci) => {
+            let bytes = OciConfig::parse(old.bytes()).and_then(|config| config.to_bytes());
+            let bytes = bytes.context(|| format!("rewriting config {}", old.digest()))?;
+            UntrustedBlob::from_bytes(bytes).identify(Algorithm::Sha256, None, crate::limits::CONFIG)
+        }
+        _ => Ok(old.clone()),
+    }
+}
+
+/// Returns a descriptor as the format's manifests have it.
+fn descriptor(descriptor: &Descriptor, format: Format, rewrite: Rewrite) -> Value {
+    match (rewrite, format) {
+        (Rewrite::Least, _) | (_, Format::Oci) => serde_json::json!(descriptor),
+        (Rewrite::Skopeo, Format::Docker) => {
+            let Descriptor { media_type, digest, size, urls, .. } = descriptor;
+            let mut value = serde_json::json!({ "mediaType": media_type, "size": size, "digest": digest });
+            if let Some(urls) = urls {
+                value["urls"] = serde_json::json!(urls);
+            }
+            value
+        }
+    }
+}
+
+fn new_manifest(
+    image: &Image,
+    format: Format,
+    config_bytes: &VerifiedBytes,
+    layers: &[ConvertedLayer],
+    rewrite: Rewrite,
+) -> Result<Vec<u8>> {
     let (own, config) = match format {
         Format::Oci => (media_type::OCI_MANIFEST, media_type::OCI_CONFIG),
         Format::Docker => (media_type::DOCKER_MANIFEST, media_type::DOCKER_CONFIG),
     };
     let mut config_descriptor = image.manifest.config().clone();
     config_descriptor.media_type = MediaType::new(config);
-    let layers: Vec<&Descriptor> = layers.iter().map(|layer| &layer.descriptor).collect();
+    config_descriptor.digest = *config_bytes.digest();
+    config_descriptor.size = config_bytes.bytes().len() as u64;
+    let layers: Vec<_> = layers.iter().map(|layer| descriptor(&layer.descriptor, format, rewrite)).collect();
     let mut manifest = serde_json::json!({
         "schemaVersion": 2,
         "mediaType": own,
-        "config": config_descriptor,
+        "config": descriptor(&config_descriptor, format, rewrite),
         "layers": layers,
     });
     if format == Format::Oci && !image.manifest.annotations().is_empty() {
         manifest["annotations"] = serde_json::json!(image.manifest.annotations());
     }
-    serde_json::to_vec(&manifest).map_err(|error| Error::invalid(error.to_string()))
+    let text = serde_json::to_string(&manifest).map_err(|error| Error::invalid(error.to_string()))?;
+    Ok(match rewrite {
+        Rewrite::Least => text.into_bytes(),
+        Rewrite::Skopeo => json::go_escaped(&text).into_bytes(),
+    })
 }
 
 /// Makes the index that names `entries` instead of its own, in another format if need be.
 ///
 /// Entries without a new one are left out. What it says of the others stays. An attestation that names an image of the list by its digest
 /// (`vnd.docker.reference.digest`) names what has become of it, so that it is still found.
-pub(super) fn new_index(index: &Index, format: Format, entries: &[Option<Descriptor>]) -> Result<Index> {
+pub(super) fn new_index(
+    index: &Index,
+    format: Format,
+    entries: &[Option<Descriptor>],
+    rewrite: Rewrite,
+) -> Result<Index> {
     let invalid = |error: serde_json::Error| Error::invalid(error.to_string());
     let mut document: Map<String, Value> = serde_json::from_slice(index.raw().bytes()).map_err(invalid)?;
     let own = match format {
@@ -223,8 +276,36 @@ pub(super) fn new_index(index: &Index, format: Format, entries: &[Option<Descrip
         let mut kept = entries.iter().map(Option::is_some);
         values.retain(|_| kept.next().unwrap_or(true));
     }
-    let bytes = serde_json::to_vec(&document).map_err(invalid)?;
+    let bytes = match rewrite {
+        Rewrite::Least => serde_json::to_vec(&document).map_err(invalid)?,
+        Rewrite::Skopeo => {
+            put_in_order(&mut document, format);
+            json::go_escaped(&serde_json::to_string(&document).map_err(invalid)?).into_bytes()
+        }
+    };
     Index::parse(UntrustedBlob::from_bytes(bytes).identify(Algorithm::Sha256, None, crate::limits::MANIFEST)?)
+}
+
+/// Leaves of a list what skopeo knows, in its order.
+fn put_in_order(document: &mut Map<String, Value>, format: Format) {
+    const LIST: [&str; 6] = ["schemaVersion", "mediaType", "artifactType", "manifests", "subject", "annotations"];
+    const PLATFORM: [&str; 6] = ["architecture", "os", "os.version", "os.features", "variant", "features"];
+    let entry: &[&str] = match format {
+        Format::Oci => &["mediaType", "digest", "size", "urls", "annotations", "data", "platform", "artifactType"],
+        Format::Docker => &["mediaType", "size", "digest", "urls", "platform"],
+    };
+    let order = |map: &mut Map<String, Value>, keys: &[&str]| {
+        let mut known = |key: &&str| map.remove(*key).map(|value| ((*key).to_string(), value));
+        *map = keys.iter().filter_map(&mut known).collect();
+    };
+    for value in document.get_mut("manifests").and_then(Value::as_array_mut).into_iter().flatten() {
+        let Some(value) = value.as_object_mut() else { continue };
+        if let Some(platform) = value.get_mut("platform").and_then(Value::as_object_mut) {
+            order(platform, &PLATFORM);
+        }
+        order(value, entry);
+    }
+    order(document, &LIST);
 }
 
 /// The new image as a source.
@@ -302,6 +383,36 @@ impl ImageSource for Converted<'_> {
 
     fn origin(&self) -> Origin {
         Origin::Synthesised
+    }
+}
+
+/// Tells of layers by the digests that they have at the source, as skopeo does.
+struct ByOldNames<'a> {
+    new: &'a Converted<'a>,
+    monitor: &'a dyn Monitor,
+}
+
+impl ByOldNames<'_> {
+    fn old(&self, digest: &str) -> String {
+        let n = self.new.layers.iter().position(|layer| layer.descriptor.digest.to_string() == digest);
+        n.map_or_else(|| digest.to_string(), |n| self.new.old.layers[n].descriptor.digest.to_string())
+    }
+}
+
+impl Monitor for ByOldNames<'_> {
+    fn event(&self, event: Event<'_>) {
+        let old = match &event {
+            Event::LayerStarted { digest, .. }
+            | Event::LayerAdvanced { digest, .. }
+            | Event::LayerFinished { digest, .. } => self.old(digest),
+            _ => return self.monitor.event(event),
+        };
+        self.monitor.event(match event {
+            Event::LayerStarted { image, bytes, .. } => Event::LayerStarted { image, digest: &old, bytes },
+            Event::LayerAdvanced { bytes, .. } => Event::LayerAdvanced { digest: &old, bytes },
+            Event::LayerFinished { bytes, reused, .. } => Event::LayerFinished { digest: &old, bytes, reused },
+            other => other,
+        });
     }
 }
 

@@ -71,6 +71,8 @@ pub fn move_layers(
         stored.extend(result?);
     }
     stored.sort_by_key(|stored| stored.position);
+    let config = image.manifest.config().digest.to_string();
+    monitor.event(Event::LayersFinished { image: &name, config: &config, signatures: image.signatures.len() });
     writer.commit(stored)?;
     monitor.event(Event::ImageFinished { image: &name });
     Ok(())

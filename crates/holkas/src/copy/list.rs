@@ -4,12 +4,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{Copied, CopyOptions, MultiArch, admitted, convert, copy_one, open_document, other, support};
+use super::{Copied, CopyOptions, MultiArch, Rewrite, admitted, convert, copy_one, open_document, other, support};
 use crate::error::{Error, Result};
 use crate::image::{ImageDestination, ImageSource, Support, UntrustedSignature};
 use crate::limits::INDEX_DEPTH;
 use crate::oci::{Descriptor, Digest, Document, Format, Index};
-use crate::progress::Monitor;
+use crate::progress::{Event, Monitor};
 
 /// A copy of all that an index leads to.
 pub(super) struct Lists<'a> {
@@ -64,8 +64,15 @@ impl<'a> Lists<'a> {
         let signatures = admitted(|| self.source.signatures(index.digest()), self.destination, self.options)?;
         let format = self.format(index, &signatures)?;
         let wanted = self.wanted(index, place)?;
+        let of = index.entries().iter().filter(|entry| wanted.contains(&entry.digest)).count();
+        self.monitor.event(Event::ListStarted { images: of, of: index.entries().len() });
+        let mut number = 0;
         let mut entries = Vec::new();
         for entry in index.entries() {
+            if wanted.contains(&entry.digest) {
+                number += 1;
+                self.monitor.event(Event::InstanceStarted { digest: &entry.digest.to_string(), number, of });
+            }
             let new = match self.done.get(&entry.digest) {
                 _ if !wanted.contains(&entry.digest) && self.options.strip_removed_platforms => {
                     entries.push(None);
@@ -94,9 +101,10 @@ impl<'a> Lists<'a> {
                 false => (!self.options.preserve_digests, "images are left out of the list"),
             };
             super::refuse_change("list", what, asked, &signatures, self.options)?;
-            changed = convert::new_index(index, format, &entries)?;
+            changed = convert::new_index(index, format, &entries, self.options.rewrite)?;
             &changed
         };
+        self.monitor.event(Event::InstancesFinished);
         match place {
             Place::Top => self.destination.put_index(new, &signatures)?,
             Place::Within => self.destination.put_index_within(new, &signatures)?,
@@ -156,7 +164,9 @@ impl<'a> Lists<'a> {
                 Ok(wanted)
             }
             (None, Support::Native) => Ok(own),
-            (None, Support::OnRequest) if self.options.preserve_digests => Ok(own),
+            (None, Support::OnRequest) if self.options.preserve_digests && self.options.rewrite == Rewrite::Least => {
+                Ok(own)
+            }
             (None, Support::OnRequest | Support::No) => {
                 let reason = format!("{} holds no lists of type `{}`", self.destination.name(), index.media_type());
                 self.refuse_change(signatures, &reason)?;

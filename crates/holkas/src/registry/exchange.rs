@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use ureq::http::{HeaderMap, Method};
 use ureq::{Agent, Body, SendBody, Timeout};
 
+use super::shown::AN_AUTHORITYS;
 use super::url::Url;
 use crate::error::{Context, Error, ErrorKind, Result, printable};
 use crate::limits::{ERROR_BODY, Limit};
@@ -256,6 +257,7 @@ fn certificate(why: &rustls::CertificateError) -> String {
         C::NotValidYet | C::NotValidYetContext { .. } => "it is not valid yet".to_string(),
         C::NotValidForName | C::NotValidForNameContext { .. } => "it is for another name".to_string(),
         C::Revoked => "it is revoked".to_string(),
+        C::Other(why) if why.to_string() == AN_AUTHORITYS => "it is an authority's, and not trusted itself".to_string(),
         other => printable(other.to_string().as_bytes()),
     }
 }

@@ -74,21 +74,14 @@ impl<'a> Attempts<'a> {
         let grown = self.retry.delay.saturating_mul(times);
         let wait = asked.unwrap_or(grown).min(self.retry.longest);
         self.made += 1;
-        let text = format!("{error}; trying again in {} ({}/{})", seconds(wait), self.made, self.retry.times);
-        self.monitor.event(Event::Warning { text: &text });
+        let (error, number, of) = (error.to_string(), self.made, self.retry.times);
+        self.monitor.event(Event::Retrying { error: &error, wait, number, of });
         self.cancel.sleep(wait)
     }
 
     /// Something went well: what fails next is a new thing.
     pub(super) fn progressed(&mut self) {
         self.made = 0;
-    }
-}
-
-fn seconds(duration: Duration) -> String {
-    match duration.as_millis() {
-        millis if millis % 1000 == 0 => format!("{} s", millis / 1000),
-        millis => format!("{millis} ms"),
     }
 }
 

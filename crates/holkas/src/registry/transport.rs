@@ -6,11 +6,16 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use rustls::pki_types::PrivateKeyDer;
+use rustls::client::WebPkiServerVerifier;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
 use ureq::Agent;
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector, SocksConnector, TcpConnector};
 
 use super::certificates::{Certificates, ClientIdentity};
+use super::shown;
 use super::url::host_of;
 use crate::error::{Context, Error, Result, printable};
 use crate::limits::CHUNK;
@@ -148,7 +153,34 @@ pub(super) fn agent(
         .input_buffer_size(CHUNK)
         .output_buffer_size(CHUNK)
         .build();
-    Ok(Agent::new_with_config(config))
+    if !secure || trust == Trust::Anyone || certificates.authorities.is_empty() {
+        return Ok(Agent::new_with_config(config));
+    }
+    let tls = shown::Tls(own_tls(certificates, system)?);
+    let connector = ().chain(SocksConnector::default()).chain(ConnectProxyConnector::default());
+    let connector = connector.chain(TcpConnector::default()).chain(tls);
+    Ok(Agent::with_parts(config, connector, DefaultResolver::default()))
+}
+
+/// Returns how TLS is spoken to a host that has certificates of its own.
+fn own_tls(certificates: &Certificates, system: &SystemRoots) -> Result<Arc<ClientConfig>> {
+    let unusable = |what: &str| Error::invalid(format!("{what} cannot be used"));
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut roots = RootCertStore::empty();
+    let system = system.get().iter().map(|root| CertificateDer::from_slice(root.der()));
+    // What cannot be parsed vouches for nobody.
+    roots.add_parsable_certificates(system.chain(certificates.authorities.iter().cloned()));
+    let usual = WebPkiServerVerifier::builder_with_provider(roots.into(), Arc::clone(&provider)).build();
+    let usual = usual.map_err(|_| unusable("the certificates"))?;
+    let verifier = Arc::new(shown::Verifier::new(usual, certificates.authorities.clone()));
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder.map_err(|_| unusable("TLS"))?.dangerous().with_custom_certificate_verifier(verifier);
+    Ok(Arc::new(match certificates.identities.first() {
+        Some(ClientIdentity { chain, key, .. }) => builder
+            .with_client_auth_cert(chain.clone(), key.clone_key())
+            .map_err(|_| unusable("the client's certificate"))?,
+        None => builder.with_no_client_auth(),
+    }))
 }
 
 fn client_certificate(certificates: &Certificates) -> Result<Option<ClientCert>> {

@@ -21,8 +21,10 @@ pub(crate) struct Warnings(Mutex<Vec<String>>);
 
 impl Monitor for Warnings {
     fn event(&self, event: Event<'_>) {
-        if let Event::Warning { text } = event {
-            self.0.lock().unwrap().push(text.to_string());
+        match event {
+            Event::Warning { text } => self.0.lock().unwrap().push(text.to_string()),
+            Event::Retrying { error, .. } => self.0.lock().unwrap().push(format!("{error}; trying again")),
+            _ => {}
         }
     }
 }

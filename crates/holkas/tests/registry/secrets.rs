@@ -94,12 +94,13 @@ fn who_a_registry_is_must_be_proven() {
         (Tls::Expired, "it has expired"),
         (Tls::OtherName, "for another name"),
         (Tls::Private, "its issuer is unknown"),
+        (Tls::SelfSignedAuthority, "it is an authority's, and not trusted itself"),
     ] {
         let registry = Registry::start_tls(tls);
         registry.put_image(&image(), "app", "1");
         let reference = registry.reference("app:1");
         let certificates = match tls {
-            Tls::Private => CertificatePlaces::PerHost(Vec::new()),
+            Tls::Private | Tls::SelfSignedAuthority => CertificatePlaces::PerHost(Vec::new()),
             _ => CertificatePlaces::One(registry.certificates().dir()),
         };
         let strict = Settings { tls_verify: None, certificates, ..settings() };
@@ -108,7 +109,8 @@ fn who_a_registry_is_must_be_proven() {
         assert!(error.to_string().contains(said), "{tls:?}: {error}");
         fetch(settings(), &reference, &image()).unwrap();
     }
-    for tls in [Tls::Private, Tls::ClientCertificate] {
+    // skopeo takes an authority's certificate, too, if it is the server's own and trusted.
+    for tls in [Tls::Private, Tls::ClientCertificate, Tls::SelfSignedAuthority] {
         let registry = Registry::start_tls(tls);
         registry.put_image(&image(), "app", "1");
         let certificates = CertificatePlaces::One(registry.certificates().dir());
