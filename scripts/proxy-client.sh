@@ -36,9 +36,9 @@ mkdir -p "$work/home/.config/containers"
 echo '{"default":[{"type":"insecureAcceptAnything"}]}' >"$work/home/.config/containers/policy.json"
 (
     cd "$work/crate"
-    export CARGO_HOME=${CARGO_HOME:-$HOME/.cargo} RUSTUP_HOME=${RUSTUP_HOME:-$HOME/.rustup}
-    export HOME=$work/home PATH="$work/ours:$PATH" EXPECT_BLOB_STREAM_SOURCE=GetRawBlob
-    cargo test --target-dir "$target/client" -- --include-ignored
+    env CARGO_HOME="${CARGO_HOME:-$HOME/.cargo}" RUSTUP_HOME="${RUSTUP_HOME:-$HOME/.rustup}" HOME="$work/home" \
+        PATH="$work/ours:$PATH" EXPECT_BLOB_STREAM_SOURCE=GetRawBlob \
+        cargo test --target-dir "$target/client" -- --include-ignored
 )
 
 echo "=== images of every room"

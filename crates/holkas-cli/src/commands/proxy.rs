@@ -1,14 +1,12 @@
 //! `holkas proxy`
 
-use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use holkas::error::{Context, Error, Result};
+use holkas::error::Result;
 use holkas::open::Rooms;
 use holkas::policy::Policy;
 use holkas::progress::{Event, Monitor};
 use holkas::registry::Client;
-use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use super::{Setting, registries};
 use crate::cli::registry::{Network, Registry};
@@ -34,31 +32,11 @@ pub(crate) fn run(arguments: &cli::proxy::Proxy, setting: &Setting<'_>) -> Resul
 }
 
 fn socket(number: u16) -> Result<Packets> {
-    if number > 2 {
-        return inherited::socket(number.into()).map(Packets::new).map_err(told);
-    }
-    let frame = || match number {
-        0 => "taking standard input for the client's socket".to_string(),
-        _ => format!("taking descriptor {number} for the client's socket"),
-    };
-    let fd = match number {
-        0 => std::io::stdin().as_fd().try_clone_to_owned(),
-        1 => std::io::stdout().as_fd().try_clone_to_owned(),
-        _ => std::io::stderr().as_fd().try_clone_to_owned(),
-    };
-    let fd = fd.context(frame)?;
-    let kind = (sockopt::socket_domain(&fd), sockopt::socket_type(&fd));
-    match kind {
-        (Ok(AddressFamily::UNIX), Ok(SocketType::SEQPACKET)) => Ok(Packets::new(fd)),
-        (Ok(_), Ok(_)) => Err(Error::invalid("it is no SOCK_SEQPACKET socket of the family AF_UNIX")),
-        _ => Err(Error::invalid("it is no socket")),
-    }
-    .context(frame)
-    .map_err(told)
-}
-
-fn told(error: Error) -> Error {
-    error.hint("the proxy is started by programs such as bootc and ostree, which are at the other end of the socket")
+    inherited::socket(number.into()).map(Packets::new).map_err(|error| {
+        error
+            .context("looking for the client's socket")
+            .hint("the proxy is started by programs such as bootc and ostree, which are at the other end of the socket")
+    })
 }
 
 /// Adds what the environment says for this command alone, as newer versions of skopeo have it.

@@ -14,8 +14,8 @@ use super::spool::Spool;
 /// What goes into a pipe.
 #[derive(Debug)]
 pub(super) enum Body {
-    /// Bytes that we have.
-    Bytes(Arc<[u8]>),
+    /// Bytes that we have, and how many the client expects.
+    Bytes(Arc<[u8]>, Option<u64>),
     /// A blob, and the size that the client expects it to have.
     Blob(Blob, Option<u64>),
     /// A blob that another thread reads, or has read, and the size that the client expects it to have.
@@ -113,7 +113,10 @@ impl Body {
     /// Writes all of it.
     pub(super) fn write_to(self, out: &mut PipeWriter) -> Result<(), Failure> {
         let (written, expected) = match self {
-            Self::Bytes(bytes) => return out.write_all(&bytes).map_err(|error| Failure::of_pipe(&error)),
+            Self::Bytes(bytes, expected) => {
+                out.write_all(&bytes).map_err(|error| Failure::of_pipe(&error))?;
+                (bytes.len() as u64, expected)
+            }
             Self::Blob(blob, expected) => (blob.write_to(out)?, expected),
             Self::Ahead(spool, expected) => (spool.write_to(out)?, expected),
         };

@@ -14,6 +14,9 @@ use serde_json::{Value, json};
 use super::body::{Blob, Body, verify};
 use super::convert::{self, Converted};
 
+/// What one layer takes beside the documents, about, in bytes.
+const LAYER: usize = 512;
+
 /// An open image, without its source.
 #[derive(Debug)]
 pub(super) struct Image {
@@ -46,11 +49,28 @@ impl Image {
         Self { document: top, config: None, converted: None, layers: None }
     }
 
-    /// Returns how many bytes of documents are kept.
+    /// Returns how many bytes are kept of it, about.
     pub(super) fn weight(&self) -> usize {
         let converted = self.converted.iter().flat_map(|converted| [&converted.manifest, &converted.config]);
         let kept = converted.chain(&self.config).chain([self.document.raw()]);
-        kept.map(|document| document.bytes().len()).sum()
+        let layers = self.layers.as_ref().map_or(0, |layers| layers.asked.len());
+        kept.map(|document| document.bytes().len()).sum::<usize>() + layers * LAYER
+    }
+
+    /// Forgets what can be had again from the source.
+    pub(super) fn slim(&mut self) {
+        (self.config, self.converted, self.layers) = (None, None, None);
+    }
+
+    /// Returns the list, if the image is not chosen from it yet.
+    pub(super) fn list(&self) -> Option<Document> {
+        self.is_list().then(|| self.document.clone())
+    }
+
+    /// Takes back a choice.
+    pub(super) fn choose_again_from(&mut self, list: Document) {
+        self.document = list;
+        self.slim();
     }
 
     /// Returns whether the image of a list is not chosen yet.
@@ -191,7 +211,9 @@ impl Image {
         let frame = || format!("opening blob {digest} of {}", source.name());
         let found = self.find(digest, &**source, platform, cancel)?;
         match (found, size) {
-            (Some(Found::Bytes(bytes)), _) => Ok((Body::Bytes(bytes.bytes().into()), bytes.bytes().len() as u64)),
+            (Some(Found::Bytes(bytes)), size) => {
+                Ok((Body::Bytes(bytes.bytes().into(), size), bytes.bytes().len() as u64))
+            }
             (Some(Found::Config(config)), size) => {
                 let blob = Blob::open_config(source, &config, cancel).context(frame)?;
                 Ok((Body::Blob(blob, size), config.size))

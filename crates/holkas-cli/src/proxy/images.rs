@@ -97,13 +97,35 @@ impl Images {
             Some(source) => Arc::clone(source),
             None => Arc::clone(opened.source.insert(reopen(&opened.reference)?)),
         };
-        let before = opened.image.weight();
+        let (before, list) = (opened.image.weight(), opened.image.list());
         let done = work(&mut opened.image, &source);
         self.weight = self.weight - before + opened.image.weight();
         self.warm_up(id);
-        // Beyond the bound nothing is taken away, but nothing is answered either.
-        self.check_weight(0)?;
+        if self.weight > DOCUMENTS {
+            self.slim();
+        }
+        if let (Err(failure), Some(list)) = (self.check_weight(0), list) {
+            // What was chosen from the list is what is too much.
+            self.change(id, |image| image.choose_again_from(list));
+            return Err(failure);
+        }
         Ok(done?)
+    }
+
+    /// Forgets all that can be had again.
+    fn slim(&mut self) {
+        let all: Vec<u64> = self.open.keys().copied().collect();
+        for id in all {
+            self.change(id, Image::slim);
+        }
+    }
+
+    fn change(&mut self, id: u64, change: impl FnOnce(&mut Image)) {
+        if let Some(opened) = self.open.get_mut(&id) {
+            let before = opened.image.weight();
+            change(&mut opened.image);
+            self.weight = self.weight - before + opened.image.weight();
+        }
     }
 
     /// Notes that a source was used, and closes the one that was used longest ago if there are too many.

@@ -67,8 +67,8 @@ impl Pipes {
         let (reader, mut writer) = pipe(&body)?;
         let id = self.next_id();
         let board = Arc::clone(&self.board);
-        if let Some(bytes) = fitting(&body, &writer) {
-            let written = writer.write_all(bytes).map_err(|error| Failure::of_pipe(&error));
+        if fits(&body, &writer) {
+            let written = body.write_to(&mut writer);
             board.lock().insert(id, State::Ended(Some(writer), written));
             return Ok((id, reader));
         }
@@ -156,14 +156,14 @@ impl Pipes {
 
 /// Makes a pipe that is as large as a small body, so that no thread is needed for it, or large enough to be quick.
 fn pipe(body: &Body) -> Result<(OwnedFd, PipeWriter), Failure> {
-    /// The largest that anybody may have, by default.
-    const LARGEST: usize = 1 << 20;
     /// What a pipe has by itself.
     const USUAL: usize = 64 << 10;
+    /// Two parts of a blob: the client reads one while we hash the next.
+    const LARGE: usize = 256 << 10;
     let (reader, writer) = std::io::pipe().map_err(|error| Failure::other(format!("making a pipe: {error}")))?;
     let wanted = match body {
-        Body::Bytes(bytes) => bytes.len().min(LARGEST),
-        _ => LARGEST,
+        Body::Bytes(bytes, _) => bytes.len().min(LARGE),
+        Body::Blob(..) | Body::Ahead(..) => LARGE,
     };
     if wanted > USUAL {
         // A user may have only so much in pipes. Smaller ones are slower, and no less right.
@@ -172,11 +172,12 @@ fn pipe(body: &Body) -> Result<(OwnedFd, PipeWriter), Failure> {
     Ok((reader.into(), writer))
 }
 
-/// Returns the bytes of a body that fits into its empty pipe: writing them waits for nobody.
-fn fitting<'a>(body: &'a Body, writer: &PipeWriter) -> Option<&'a [u8]> {
-    let Body::Bytes(bytes) = body else { return None };
-    let room = rustix::pipe::fcntl_getpipe_size(writer).ok()?;
-    (bytes.len() <= room).then_some(bytes)
+/// Returns whether a body fits into its empty pipe: writing it waits for nobody.
+fn fits(body: &Body, writer: &PipeWriter) -> bool {
+    match body {
+        Body::Bytes(bytes, _) => rustix::pipe::fcntl_getpipe_size(writer).is_ok_and(|room| bytes.len() <= room),
+        Body::Blob(..) | Body::Ahead(..) => false,
+    }
 }
 
 fn has_no_reader(writer: &PipeWriter) -> bool {

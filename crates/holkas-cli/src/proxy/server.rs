@@ -222,7 +222,7 @@ impl Server<'_> {
 
     /// Answers with bytes that are in memory.
     fn give(&mut self, value: impl Into<serde_json::Value>, bytes: Arc<[u8]>) -> Answer {
-        let (pipe, fd) = self.pipes.start(Body::Bytes(bytes))?;
+        let (pipe, fd) = self.pipes.start(Body::Bytes(bytes, None))?;
         Ok(Reply { value: value.into(), pipe, fds: vec![fd] })
     }
 }

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::Stdio;
 
-use holkas_testkit::image::{BuiltImage, ImageBuilder, sha256_digest};
+use holkas_testkit::image::{BuiltImage, ImageBuilder, IndexBuilder, sha256_digest};
 use holkas_testkit::oddities::pattern;
 use holkas_testkit::registry::{Fault, Matcher, Registry};
 use holkas_testkit::tar::TarBuilder;
@@ -271,9 +271,9 @@ fn there_is_an_end_to_open_images_and_their_documents() {
     let temp = tempfile::tempdir().unwrap();
     // Manifests of four megabytes, less what else is in them.
     let filler = "x".repeat((4 << 20) - 2_000);
-    let image = ImageBuilder::oci().layer(TarBuilder::new().finish()).annotation("filler", &filler).build();
-    image.write_dir(temp.path().join("dir"));
-    let client = Client::start(&[]);
+    let large = ImageBuilder::oci().layer(TarBuilder::new().finish()).annotation("filler", &filler).build();
+    large.write_dir(temp.path().join("dir"));
+    let client = Client::start(&["--override-arch=amd64"]);
     let reference = format!("dir:{}", temp.path().join("dir").display());
     let mut open = Vec::new();
     let failure = loop {
@@ -286,6 +286,29 @@ fn there_is_an_end_to_open_images_and_their_documents() {
     assert!(failure.0 == "other" && failure.1.contains("close some first"), "{failure:?}");
     client.plain("CloseImage", json!([open.pop()])).unwrap();
     open.push(client.plain("OpenImage", json!([reference])).unwrap());
+    for id in open {
+        client.plain("CloseImage", json!([id])).unwrap();
+    }
+    // Configs, too, of which only so many are kept, and the others read again.
+    let filler = "x".repeat((4 << 20) - 2_000);
+    let image = ImageBuilder::docker().layer(TarBuilder::new().finish()).label("filler", &filler).build();
+    image.write_dir(temp.path().join("docker"));
+    let reference = format!("dir:{}", temp.path().join("docker").display());
+    let open: Vec<_> = (0..40).map(|_| client.open(&reference)).collect();
+    for id in open.iter().chain(&open) {
+        let (_, config) = client.piped("GetFullConfig", json!([id])).unwrap();
+        let digest = sha256_digest(&config);
+        assert_eq!(client.blob(*id, &digest, config.len() as u64).unwrap().len(), config.len());
+        let wrong = client.blob(*id, &digest, 7).map(|bytes| bytes.len()).unwrap_err();
+        assert!(wrong.1.contains("expected 7 bytes in blob"), "{wrong:?}");
+    }
+    assert!(client.memory() < 256 << 10, "{} KiB", client.memory());
+    // And what is chosen from small lists.
+    let list = IndexBuilder::oci().image(&large).build();
+    list.write_dir(temp.path().join("list"));
+    let open: Vec<_> = (0..40).map(|_| client.open(&format!("dir:{}", temp.path().join("list").display()))).collect();
+    let given = open.iter().filter(|id| client.piped("GetManifest", json!([id])).is_ok()).count();
+    assert!((10..32).contains(&given), "{given}");
     client.shutdown();
 }
 
@@ -314,14 +337,18 @@ fn what_is_no_socket_of_packets_is_refused() {
     let null = || Stdio::from(File::open("/dev/null").unwrap());
     let (stream, _other) = std::os::unix::net::UnixStream::pair().unwrap();
     for (stdin, flags, message) in [
-        (null(), &[][..], "taking standard input for the client's socket"),
+        (null(), &[][..], "taking over standard input: it is no socket"),
         (Stdio::from(OwnedFd::from(stream)), &[], "SOCK_SEQPACKET"),
-        (null(), &["--sockfd", "1"], "taking descriptor 1"),
+        (null(), &["--sockfd", "1"], "taking over descriptor 1"),
         (null(), &["--sockfd", "99"], "taking over descriptor 99"),
     ] {
         let output = finish(holkas().arg("proxy").args(flags).stdin(stdin));
         assert_eq!((output.code, output.out.as_str()), (1, ""), "{}", output.err);
-        assert!(output.err.contains(message) && output.err.contains("hint: "), "{}", output.err);
+        assert!(
+            output.err.replace("\n  caused by", "").contains(message) && output.err.contains("hint: "),
+            "{}",
+            output.err
+        );
     }
 }
 
