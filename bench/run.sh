@@ -155,7 +155,12 @@ YML
     echo "error: docker-registry does not answer on port $2" >&2
     return 1
 }
-if wanted registry || wanted sync || wanted inspect || wanted osbuild-fetch || wanted osbuild-source; then
+needs_registry() {
+    local case
+    for case in registry sync inspect proxy osbuild-fetch osbuild-source; do ! wanted "$case" || return 0; done
+    return 1
+}
+if needs_registry; then
     [ -x /usr/bin/docker-registry ] || { echo "error: docker-registry is needed (apt-get install docker-registry)" >&2; exit 1; }
     trap 'stop_registries; clean; rm -rf "$work"' EXIT
     from=127.0.0.1:$((20000 + RANDOM % 10000))
@@ -187,6 +192,22 @@ if wanted inspect; then
     # shellcheck disable=SC2086
     theirs=$(time_of true sh -c "$loop" sh skopeo $inspect)
     row '`inspect --no-tags`, 50 processes' "$ours" "$theirs"
+fi
+if wanted proxy; then
+    # The image proxy's reference client takes all layers, one after the other, as bootc and ostree do.
+    cargo build --locked --release --manifest-path proxy-client/Cargo.toml --target-dir proxy-client/target >&2
+    client=proxy-client/target/release/holkas-proxy-client
+    mkdir "$work/ours"
+    ln -s "$HOLKAS" "$work/ours/skopeo"
+    push "dir:$images/big.dir" big:1
+    drain() { # TITLE REFERENCE
+        local ours theirs
+        ours=$(time_of true env PATH="$work/ours:$PATH" "$client" drain "$2")
+        theirs=$(time_of true "$client" drain "$2")
+        row "$1" "$ours" "$theirs"
+    }
+    drain 'image proxy, 12 layers of `dir:`, big' "dir:$images/big.dir"
+    drain 'image proxy, 12 layers of a registry, big' "docker://$from/big:1"
 fi
 if wanted sync; then
     for ((i = 0; i < 100; i++)); do

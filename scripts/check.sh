@@ -98,6 +98,8 @@ scripts/bare-root.sh "$binary"
 heading "demo"
 HOLKAS="$binary" scripts/demo.sh
 
+NOT_RUN+=("the image proxy's reference client: scripts/proxy-client.sh fetches it, and an async runtime with it")
+
 if command -v cargo-deny >/dev/null; then
     heading "cargo deny"
     cargo deny --offline check bans licenses sources

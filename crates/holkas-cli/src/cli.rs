@@ -1,5 +1,6 @@
 //! What was typed: the commands and their flags. Where skopeo has a flag, it has skopeo's name and meaning.
 
+pub(crate) mod proxy;
 pub(crate) mod registry;
 pub(crate) mod resolve;
 pub(crate) mod sync;
@@ -26,7 +27,7 @@ pub(crate) struct Cli {
 }
 
 /// Flags that may stand before or after the command.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// Read the signature policy from this file, and from no other
@@ -102,6 +103,9 @@ pub(crate) enum Command {
     Resolve(resolve::Resolve),
     /// Resolve an osbuild containers input into images with their manifest lists, as JSON
     ResolveInput(ResolveInput),
+    /// Serve manifests and blobs of images to the program at the other end of a socket, as skopeo does
+    #[command(visible_alias = "experimental-image-proxy")]
+    Proxy(proxy::Proxy),
     /// Print the completion script for a shell
     #[command(visible_alias = "completions")]
     Completion(Completion),

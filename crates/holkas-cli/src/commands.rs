@@ -15,7 +15,8 @@ pub(crate) mod logout;
 mod man;
 pub(crate) mod manifest_digest;
 mod merge_manifest;
-mod registries;
+pub(crate) mod proxy;
+pub(crate) mod registries;
 mod resolve;
 mod resolve_input;
 pub(crate) mod sync;
@@ -70,7 +71,7 @@ impl Setting<'_> {
     /// Returns what opening rooms needs beside a reference.
     ///
     /// `platform` is the command's own wish, before the global ones.
-    fn rooms(&self, platform: Option<&Platform>) -> Result<Rooms> {
+    pub(crate) fn rooms(&self, platform: Option<&Platform>) -> Result<Rooms> {
         let conf = environment::storage_conf()?
             .map(|file| StorageConf::parse(&file.bytes, &display(&file.path)))
             .transpose()?;
@@ -82,6 +83,7 @@ impl Setting<'_> {
             (conf, None) => conf,
             (conf, driver) => Some(StorageConf { driver, ..conf.unwrap_or_default() }),
         };
+        let storage_conf = with_options(storage_conf, &environment::storage_options())?;
         let clock = environment::source_date_epoch()?.unwrap_or(UNKNOWN_TIME);
         let (platform, scratch) = (self.platform(platform)?, self.scratch());
         Ok(Rooms { storage_conf, platform, clock, scratch, ..Rooms::default() })
@@ -118,9 +120,23 @@ impl Setting<'_> {
     }
 }
 
+/// Adds the stores that options of containers-storage name, before those of storage.conf.
+fn with_options(conf: Option<StorageConf>, options: &[String]) -> Result<Option<StorageConf>> {
+    if options.is_empty() {
+        return Ok(conf);
+    }
+    let mut conf = conf.unwrap_or_default();
+    conf.add_options(options).context(|| "reading the environment variable STORAGE_OPTS")?;
+    Ok(Some(conf))
+}
+
 /// Runs what was typed.
 pub(crate) fn run(typed: Cli, cancel: &Cancel) -> Result<()> {
     let setting = Setting { global: &typed.global, cancel };
+    // As in skopeo, the proxy serves for as long as its client wants.
+    if matches!(typed.command, Command::Proxy(_)) {
+        return run_command(typed.command, &setting);
+    }
     in_time(&setting, || run_command(typed.command, &setting))
 }
 
@@ -185,6 +201,7 @@ fn run_command(command: Command, setting: &Setting<'_>) -> Result<()> {
         Command::MergeManifest(arguments) => merge_manifest::run(&arguments),
         Command::Resolve(arguments) => resolve::run(&arguments, setting),
         Command::ResolveInput(arguments) => resolve_input::run(&arguments, setting),
+        Command::Proxy(arguments) => proxy::run(&arguments, setting),
         Command::Completion(arguments) => completion::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
     }

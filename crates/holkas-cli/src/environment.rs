@@ -140,6 +140,22 @@ pub(crate) fn certificate_places(named: Option<&Path>) -> CertificatePlaces {
     CertificatePlaces::PerHost(user.into_iter().chain(system).collect())
 }
 
+/// Returns the policy file that `CONTAINERS_POLICY_JSON` names: read by bootc, and so by what it starts.
+pub(crate) fn policy_of_containers() -> Option<PathBuf> {
+    variable("CONTAINERS_POLICY_JSON").map(PathBuf::from)
+}
+
+/// Returns the registries.conf that `CONTAINERS_REGISTRIES_CONF` names, which the newer versions of skopeo read.
+pub(crate) fn registries_conf_of_containers() -> Option<PathBuf> {
+    variable("CONTAINERS_REGISTRIES_CONF").map(PathBuf::from)
+}
+
+/// Returns the options of containers-storage that `STORAGE_OPTS` names, `KEY=VALUE` each.
+pub(crate) fn storage_options() -> Vec<String> {
+    let options = variable("STORAGE_OPTS").map(|options| options.to_string_lossy().into_owned()).unwrap_or_default();
+    options.split(',').map(str::trim).filter(|option| !option.is_empty()).map(str::to_string).collect()
+}
+
 /// Returns the driver of containers-storage that the environment asks for.
 pub(crate) fn storage_driver() -> Option<String> {
     variable("STORAGE_DRIVER").map(|driver| driver.to_string_lossy().into_owned())
@@ -294,9 +310,7 @@ pub(crate) fn may_write_stores() -> Result<()> {
     let read = |path: &str| -> Result<Option<String>> {
         match std::fs::read_to_string(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            read => {
-                read.map(Some).context(|| format!("reading `{path}` to learn what this process is allowed to do"))
-            }
+            read => read.map(Some).context(|| format!("reading `{path}` to learn what this process is allowed to do")),
         }
     };
     match (read("/proc/self/status")?, read("/proc/self/uid_map")?) {

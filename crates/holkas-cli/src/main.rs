@@ -1,14 +1,18 @@
 //! The program `holkas`: whose place it takes, signals, and the exit code. All else is decided elsewhere.
+#![deny(unsafe_code)]
 
 mod cli;
 mod commands;
 mod environment;
 mod face;
+mod inherited;
 mod osbuild;
 mod output;
 mod progress;
+mod proxy;
 mod quantities;
 mod report;
+mod seqpacket;
 mod skopeo;
 mod table;
 mod terminal;

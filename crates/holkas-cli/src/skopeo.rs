@@ -30,11 +30,14 @@ use self::words::Unchangeable;
 use crate::cli::Global;
 use crate::cli::registry::{Network, Registry};
 use crate::commands::{Setting, in_time};
-use crate::output;
 use crate::report::FAILED;
+use crate::{output, proxy};
 
 /// The version of skopeo whose command line this is: callers compare it, and decide by it what they may ask for.
 const VERSION: &str = "1.22.0";
+
+/// The command that has files of its own.
+const PROXY: &str = "experimental-image-proxy";
 
 /// Runs what was typed after `skopeo`.
 pub(crate) fn run(typed: &[OsString]) -> ExitCode {
@@ -100,6 +103,9 @@ fn answer(typed: &[OsString]) -> Result<(), Failure> {
     let Some(command) = COMMANDS.iter().find(|command| OsStr::new(command.name) == name) else {
         return Err(unrecognised(name));
     };
+    if command.name == PROXY {
+        return image_proxy(typed);
+    }
     let tls_verify = given.choice("tls-verify");
     given.forget("tls-verify");
     let flags = [commands::global(), (command.flags)(), vec![commands::help(command.name)]].concat();
@@ -138,6 +144,17 @@ fn answer(typed: &[OsString]) -> Result<(), Failure> {
         let (help, usage, unchangeable) = failure.take().unwrap_or_default();
         Failure { error, help, usage, unchangeable }
     })
+}
+
+/// Serves images: its flags, which may stand on both sides of the command, are its own to read.
+fn image_proxy(typed: &[OsString]) -> Result<(), Failure> {
+    crate::open_many_files();
+    let cancel = Cancel::default();
+    crate::stop_on_signals(&cancel)?;
+    match proxy::run_typed(typed.iter().filter(|word| *word != PROXY), &cancel)? {
+        proxy::Typed::Run => Ok(()),
+        proxy::Typed::Wrong => Err(usage("the command line was not understood")),
+    }
 }
 
 fn as_usage(error: Error) -> Failure {

@@ -52,7 +52,7 @@ pub(crate) const COMMANDS: [Command; 16] = [
         arguments: "[command options] IMAGE",
         about: "Serve images to another program over a socket",
         hidden: true,
-        lacking: Some("the image proxy is not there"),
+        lacking: None,
         flags: || [image(""), blobs(""), vec![int("sockfd", "The socket, as a file descriptor")]].concat(),
     },
     Command {

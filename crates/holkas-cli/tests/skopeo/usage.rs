@@ -140,7 +140,6 @@ fn what_is_not_supported_is_refused_by_its_name() {
         (&["standalone-sign", "a", "b", "c", "-o", "d"], "`skopeo standalone-sign`"),
         (&["standalone-verify", "a", "b", "c", "d"], "`skopeo standalone-verify`"),
         (&["generate-sigstore-key", "--output-prefix", "x"], "`skopeo generate-sigstore-key`"),
-        (&["experimental-image-proxy", "--sockfd", "3"], "`skopeo experimental-image-proxy`"),
         (&["layers", "dir:docker"], "`skopeo layers`"),
         (
             &["untrusted-signature-dump-without-verification", "x"],

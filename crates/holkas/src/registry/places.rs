@@ -96,6 +96,7 @@ impl Places {
     /// Notes that the bytes of the last download were wrong, and returns whether another place is left to try.
     ///
     /// If several gave some, it is the mirrors that are not believed: what they do not have, the registry itself has.
+    /// If none is left, all are forgiven: who asks again later, asks anew.
     pub(super) fn strike(&self, digest: &Digest) -> bool {
         let mut known = self.known();
         let gave = known.gave.remove(digest).unwrap_or_default();
@@ -106,6 +107,10 @@ impl Places {
         let found = !suspects.is_empty();
         known.struck.extend(suspects.into_iter().map(|place| (place, *digest)));
         drop(known);
-        found && self.next_for(digest, |_| false).is_some()
+        if self.next_for(digest, |_| false).is_none() {
+            self.known().struck.retain(|(_, struck)| struck != digest);
+            return false;
+        }
+        found
     }
 }

@@ -30,6 +30,20 @@ impl StorageConf {
         parse(bytes).context(|| format!("reading storage.conf `{origin}`"))
     }
 
+    /// Adds the additional stores that options name (`additionalimagestore=PATH`), before those that are there.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` if an option has no value, or names no absolute path.
+    pub fn add_options(&mut self, options: &[String]) -> Result<()> {
+        let mut named = Vec::new();
+        for option in options {
+            named.extend(additional_store(option)?);
+        }
+        self.additional.splice(0..0, named);
+        Ok(())
+    }
+
     /// Puts a drop-in on top: what it sets, it replaces.
     #[must_use]
     pub fn merged_with(self, later: Self) -> Self {

@@ -1,0 +1,89 @@
+//! The image proxy: manifests and blobs for the program at the other end of a socket, by skopeo's protocol.
+//!
+//! See docs/image-proxy.md. One thread answers requests, one after the other, as the protocol has it; others fill pipes.
+
+mod ahead;
+mod body;
+mod convert;
+mod failure;
+mod image;
+mod images;
+mod pipes;
+mod reply;
+mod request;
+mod server;
+mod spool;
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
+use clap::Parser;
+use holkas::Result;
+use holkas::open::Rooms;
+use holkas::policy::Policy;
+use holkas::progress::Cancel;
+use holkas::registry::Client;
+
+use crate::cli::proxy::ImageProxy;
+use crate::commands::Setting;
+use crate::seqpacket::Packets;
+
+/// The version of the protocol: the first with error codes and `GetRawBlob`.
+const VERSION: &str = "0.2.8";
+/// The longest packet in either direction, in bytes: what clients have room for.
+const PACKET: usize = 32 << 10;
+
+/// What the proxy finds around it: asked for when it is needed, so that what is wrong is told to the client.
+pub(crate) trait Surroundings {
+    /// Returns the policy that decides which images are given away.
+    fn policy(&self) -> Result<Policy>;
+
+    /// Returns what opening images needs, but for registries.
+    fn rooms(&self) -> Result<Rooms>;
+
+    /// Returns how registries are spoken to.
+    fn client(&self) -> Result<Client>;
+
+    /// Returns whether an image is refused for which the policy demands no signature.
+    fn signed_only(&self) -> bool;
+}
+
+/// Answers the requests that come in packets, until the client is gone or wants no more. `scratch` is for large files.
+pub(crate) fn serve(packets: &Packets, around: &dyn Surroundings, scratch: &Path, cancel: &Cancel) -> Result<()> {
+    std::thread::scope(|scope| {
+        // A client may die while we wait for a registry, or for its own reading.
+        scope.spawn(|| {
+            packets.wait_for_the_end();
+            cancel.cancel();
+        });
+        let served = server::serve(packets, around, scratch, cancel);
+        packets.end();
+        served
+    })
+}
+
+/// Runs what was typed after `skopeo` for the subcommand `experimental-image-proxy`: its global flags and its own, in
+/// any order, without the subcommand itself.
+pub(crate) fn run_typed<'a>(typed: impl IntoIterator<Item = &'a OsString>, cancel: &Cancel) -> Result<Typed> {
+    let program = OsStr::new("experimental-image-proxy");
+    match ImageProxy::try_parse_from(std::iter::once(program).chain(typed.into_iter().map(OsString::as_os_str))) {
+        Ok(ImageProxy { global, proxy }) => {
+            let setting = Setting { global: &global, cancel };
+            crate::commands::proxy::run(&proxy, &setting).map(|()| Typed::Run)
+        }
+        Err(error) => {
+            // What cannot be printed cannot be reported either; the exit code still says it.
+            let _nobody_left = error.print();
+            Ok(if error.use_stderr() { Typed::Wrong } else { Typed::Run })
+        }
+    }
+}
+
+/// What became of what was typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Typed {
+    /// It was run, or its help was asked for.
+    Run,
+    /// It was wrong usage, and the user was told.
+    Wrong,
+}
