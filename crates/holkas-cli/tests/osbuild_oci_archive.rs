@@ -3,13 +3,15 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use holkas_testkit::fault::Moments;
 use holkas_testkit::image::{hex_of, sha256_digest};
 use holkas_testkit::oddities::{native_architecture, pattern};
 use holkas_testkit::osbuild::sandbox::{Sandbox, StageOutput, images};
@@ -434,4 +436,57 @@ fn a_link_in_a_tree_leads_nowhere() {
     let (_dir, tree) = extracted(&layers[0]);
     assert_eq!(tree.paths(), ["", "out", "up"]);
     assert_eq!(PathBuf::from(OsStr::from_bytes(&tree.at("out").link)), Path::new("/etc"));
+}
+
+#[test]
+fn trees_of_two_thousand_levels_are_written() {
+    let sandbox = sandbox();
+    let levels = 1900;
+    let base = sandbox.input("base");
+    fs::create_dir_all(base.join("d/".repeat(levels))).unwrap();
+    run(&sandbox, &["base"], &options()).ok();
+    let layers = Archive::open(&sandbox.tree().join("image.tar")).layers();
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("layer.tar"), &layers[0]).unwrap();
+    let listed = Peer::program("tar").run(["-tf", dir.path().join("layer.tar").to_str().unwrap()]).ok();
+    assert_eq!(listed.lines().count(), levels);
+    assert_eq!(listed.lines().last().unwrap(), "d/".repeat(levels));
+}
+
+#[test]
+fn killed_at_any_moment_it_leaves_the_archive_that_was_there() {
+    let sandbox = sandbox();
+    fs::write(sandbox.input("base").join("file"), pattern(8 << 20)).unwrap();
+    let whole = || {
+        sandbox.clear();
+        let begun = Instant::now();
+        run(&sandbox, &["base"], &options()).ok();
+        begun.elapsed()
+    };
+    let mut moments = Moments::within((0..3).map(|_| whole()).min().unwrap());
+    let expected = Tree::read(sandbox.tree());
+    let (mut killed, mut rounds) = (0, 0);
+    while killed < 10 {
+        rounds += 1;
+        assert!(rounds <= 100, "only {killed} of {rounds} runs were killed before they ended");
+        sandbox.clear();
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let mut command =
+            sandbox.command("org.osbuild.oci-archive", &sandbox.arguments(&inputs(&["base"]), &options()));
+        command.stdout(writer.try_clone().unwrap()).stderr(writer);
+        let mut child = command.spawn().unwrap();
+        // bwrap's child waits for ever if bwrap is killed before the two have spoken, so the stage must have begun.
+        while fs::read_dir(sandbox.tree()).unwrap().next().is_none() && child.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        killed += usize::from(moments.kill_child(child));
+        // The sandbox dies with bwrap, but a moment later: then the pipe has no writer left.
+        drop(command);
+        reader.read_to_end(&mut Vec::new()).unwrap();
+        if let Ok(archive) = fs::metadata(sandbox.tree().join("image.tar")) {
+            assert_eq!(archive.len(), expected.at("image.tar").size);
+        }
+        run(&sandbox, &["base"], &options()).ok();
+        Tree::read(sandbox.tree()).assert_same(&expected, &Options::new().ignore_mtimes());
+    }
 }

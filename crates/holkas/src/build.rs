@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use crate::archive::writer::{self, DIRECTORY, FILE, Header};
-use crate::compress::{self, Compression};
+use crate::compress::ParallelGzip;
 use crate::error::{Context, Error, Result, printable};
 use crate::fs::beneath::Beneath;
 use crate::fs::staging::Staging;
@@ -168,7 +168,8 @@ impl Archive<'_> {
         let body = self.end + crate::archive::entries::BLOCK;
         let room = i64::MAX as u64 - body;
         let mut blob = Hashed::new(writer::range(self.file, body, room));
-        let mut diff = Hashed::new(compress::encoder(Compression::Gzip, None, Box::new(&mut blob))?);
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let mut diff = Hashed::new(ParallelGzip::new(&mut blob, threads)?);
         let written = layer_tar::write(&Dir::open(tree)?, &mut diff, cancel)?;
         let (diff_id, _, encoder) = diff.finish();
         encoder.finish()?;

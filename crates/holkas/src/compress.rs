@@ -3,12 +3,15 @@
 //! Decompression is all or nothing: a stream that ends too early, or that is followed by anything that is not
 //! another member of its kind, is an error and not an end.
 
+mod parallel;
+
 use std::fmt;
 use std::io::{self, BufRead, Read, Write};
 
 use crate::error::{Context, Error, Result};
 use crate::limits::{CHUNK, XZ_MEMORY, ZSTD_WINDOW_LOG};
 pub use crate::oci::Compression;
+pub use parallel::ParallelGzip;
 
 /// How many bytes [`detect`] looks at.
 const HEAD: usize = 6;

@@ -6,7 +6,7 @@
 //! /run/osbuild/tree            the tree, the one thing that can be written to and stays
 //! /run/osbuild/inputs          what the inputs have put there, read-only
 //! /etc/containers              the build root's, if it has one; nothing else is in /etc
-//! /usr                         the build root's: empty for a static program, the host's for any other
+//! /usr                         the build root's: empty, but for the libraries that the program is linked to
 //! /var                         a scratch directory on disk
 //! ```
 
@@ -147,6 +147,12 @@ impl Sandbox {
         }
         fs::set_permissions(dir.path().join("var/tmp"), fs::Permissions::from_mode(0o1777)).expect("our own");
         fs::write(dir.path().join("cmdline"), "root=/dev/osbuild\n").expect("our own");
+        for library in libraries(program.as_ref()) {
+            let below = library.strip_prefix("/usr").or(library.strip_prefix("/")).expect("an absolute path");
+            let to = dir.path().join("build/usr").join(below);
+            fs::create_dir_all(to.parent().expect("it has a name")).expect("our own");
+            fs::copy(&library, to).unwrap_or_else(|error| panic!("{}: {error}", library.display()));
+        }
         Self { dir, program: program.as_ref().to_path_buf(), source_epoch: None }
     }
 
@@ -227,8 +233,7 @@ impl Sandbox {
         for capability in dropped() {
             command.arg("--cap-drop").arg(format!("CAP_{capability}"));
         }
-        let usr = if is_static(&self.program) { path("build/usr") } else { PathBuf::from("/usr") };
-        command.arg("--ro-bind").arg(usr).arg("/usr");
+        command.arg("--ro-bind").arg(path("build/usr")).arg("/usr");
         for name in ["lib", "lib64", "bin", "sbin"] {
             command.arg("--symlink").arg(format!("usr/{name}")).arg(format!("/{name}"));
         }
@@ -291,7 +296,14 @@ fn dropped() -> Vec<&'static str> {
     CAPABILITIES.into_iter().filter(|name| have(name) && !LEFT.contains(name)).collect()
 }
 
-fn is_static(program: &Path) -> bool {
+/// Returns the libraries that a program is linked to, and the linker itself; none for a static program.
+fn libraries(program: &Path) -> Vec<PathBuf> {
     let bytes = fs::read(program).unwrap_or_else(|error| panic!("{}: {error}", program.display()));
-    !crate::oddities::has_interpreter(&bytes)
+    if !crate::oddities::has_interpreter(&bytes) {
+        return Vec::new();
+    }
+    let output = Command::new("ldd").arg(program).output().unwrap_or_else(|error| panic!("starting ldd: {error}"));
+    assert!(output.status.success(), "ldd: {}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect()
 }
