@@ -72,8 +72,9 @@ pub struct CopyOptions {
     pub decompress: bool,
     /// How a new image is written where a changed one has to be.
     pub rewrite: Rewrite,
-    /// Where digests are preserved, an image keeps its format whatever [`CopyOptions::format`] says, as in skopeo.
-    pub format_yields: bool,
+    /// Where digests or signatures are kept, an image goes as it is, whatever format and compression were asked for.
+    /// So does skopeo.
+    pub yields: bool,
     /// Allow a new manifest where the destination, or the source, cannot keep the old one.
     pub allow_changes: bool,
     /// How many layers at once.
@@ -99,7 +100,7 @@ impl Default for CopyOptions {
             compress_plain: None,
             decompress: false,
             rewrite: Rewrite::Least,
-            format_yields: false,
+            yields: false,
             allow_changes: false,
             jobs: default_jobs(),
             gate: None,
@@ -406,7 +407,8 @@ fn plan(
     }
     let held = support(&capabilities, own);
     let mut reasons = Vec::new();
-    let wanted = options.format.filter(|_| !(options.preserve_digests && options.format_yields));
+    let yields = options.yields && (options.preserve_digests || !image.signatures.is_empty());
+    let wanted = options.format.filter(|_| !yields);
     let format = match wanted {
         Some(wanted) if wanted != own => {
             reasons.push("another format was asked for".to_string());
@@ -435,14 +437,10 @@ fn plan(
                 ));
             }
             let wanted = if options.decompress { Some(Compression::None) } else { options.compress.map(|(to, _)| to) };
-            if wanted.is_some_and(compressed_otherwise) {
+            if !yields && wanted.is_some_and(compressed_otherwise) {
                 reasons.push("other compression was asked for".to_string());
             }
-            if options.compress_plain.is_some()
-                && !options.preserve_digests
-                && image.signatures.is_empty()
-                && compressions().any(|own| own == Compression::None)
-            {
+            if !yields && options.compress_plain.is_some() && compressions().any(|own| own == Compression::None) {
                 reasons.push("layers that are not compressed shall be".to_string());
             }
         }

@@ -20,8 +20,10 @@ pub enum Event<'a> {
     LayerAdvanced { digest: &'a str, bytes: u64 },
     /// A layer is at the destination.
     LayerFinished { digest: &'a str, bytes: u64, reused: bool },
-    /// All layers are at the destination; `config` (blob digest), the manifest and so many signatures follow.
-    LayersFinished { image: &'a str, config: &'a str, signatures: usize },
+    /// So many signatures of the image that was just begun go along.
+    SignaturesFound { image: &'a str, signatures: usize },
+    /// All layers are at the destination; `config` (blob digest) and the manifest with its signatures follow.
+    LayersFinished { image: &'a str, config: &'a str },
     /// Work on a list has begun: `images` of its `of` entries are copied.
     ListStarted { images: usize, of: usize },
     /// Work on an entry (manifest digest) of a list has begun, the `number`th of `of`.
@@ -42,7 +44,7 @@ pub enum Event<'a> {
     SyncFailed { source: &'a str, error: &'a str },
     /// All images are done: so many of them, from so many repositories or directories, did not fail.
     SyncFinished { images: usize, sources: usize, dry: bool },
-    /// Something failed that may work the next time: it is tried again after `wait`, the `number`th time of `of`.
+    /// Something failed that may work the next time: it is tried again after `wait`, for the `number`th of `of` times.
     Retrying { error: &'a str, wait: Duration, number: u32, of: u32 },
     /// Something the user should know that is no failure.
     Warning { text: &'a str },

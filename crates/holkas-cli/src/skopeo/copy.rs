@@ -153,8 +153,10 @@ pub(crate) fn options(call: &Call<'_>, to: Option<&ImageReference>) -> Result<Co
     let plain = (packs && compress.is_none()).then_some((Compression::Gzip, level));
     Ok(CopyOptions {
         // Docker's format has no zstd.
-        format: format.or(compress.filter(|(to, _)| *to == Compression::Zstd).map(|_| Format::Oci)),
-        format_yields: true,
+        format: format
+            .filter(|_| changeable || preserve_digests)
+            .or(compress.filter(|(to, _)| *to == Compression::Zstd).map(|_| Format::Oci)),
+        yields: true,
         preserve_digests,
         remove_signatures: given.on("remove-signatures"),
         compress,

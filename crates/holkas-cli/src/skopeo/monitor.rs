@@ -1,6 +1,7 @@
 //! What skopeo tells of a copy: progress on stdout, a line for each step; warnings and sync's steps on stderr.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use holkas::progress::{Event, Monitor};
@@ -29,11 +30,13 @@ pub(crate) struct Lines {
     signatures: Signatures,
     /// The layers of the image that is being copied whose line was written.
     told: Mutex<BTreeSet<String>>,
+    /// Whether that image has signatures.
+    signed: AtomicBool,
 }
 
 impl Lines {
     pub(crate) fn new(voice: Voice, signatures: Signatures) -> Self {
-        Self { voice, signatures, told: Mutex::default() }
+        Self { voice, signatures, told: Mutex::default(), signed: AtomicBool::new(false) }
     }
 
     fn say(&self, line: &str) {
@@ -69,13 +72,14 @@ impl Monitor for Lines {
                 self.layer(digest);
                 log(Level::Debug, &format!("Layer {digest} {}", if reused { "is there already" } else { "is copied" }));
             }
-            Event::LayersFinished { config, signatures, .. } => {
-                if signatures > 0 {
-                    self.say("Checking if image destination supports signatures");
-                }
+            Event::SignaturesFound { .. } => {
+                self.signed.store(true, Ordering::Relaxed);
+                self.say("Checking if image destination supports signatures");
+            }
+            Event::LayersFinished { config, .. } => {
                 self.say(&format!("Copying config {config}"));
                 self.say("Writing manifest to image destination");
-                if signatures > 0 {
+                if self.signed.swap(false, Ordering::Relaxed) {
                     self.say("Storing signatures");
                 }
             }

@@ -29,12 +29,8 @@ pub(crate) fn text(error: &Error, unchangeable: Unchangeable) -> String {
         line.starts_with("copying ") && line.contains(" to ") && !line.starts_with("copying layer ")
             || of_platform && line.starts_with("choosing an image of ")
     };
-    lines
-        .iter()
-        .filter(|line| !told_elsewhere(line))
-        .map(|line| words(line, unchangeable))
-        .collect::<Vec<_>>()
-        .join(": ")
+    let told = lines.iter().filter(|line| !told_elsewhere(line)).enumerate();
+    told.map(|(n, line)| words(line, n == 0, unchangeable)).collect::<Vec<_>>().join(": ")
 }
 
 /// Returns whether the error is that a list has no image for the platform.
@@ -46,7 +42,8 @@ fn platform(line: &str) -> Option<&str> {
     line.strip_prefix("no image for platform ")?.strip_suffix(" in the manifest list")
 }
 
-fn words(line: &str, unchangeable: Unchangeable) -> String {
+/// `first` says whether the line is the outermost one.
+fn words(line: &str, first: bool, unchangeable: Unchangeable) -> String {
     if let Some(platform) = platform(line) {
         let mut parts = platform.split('/').map(quoted);
         let mut part = || parts.next().unwrap_or_else(|| quoted(""));
@@ -80,6 +77,10 @@ fn words(line: &str, unchangeable: Unchangeable) -> String {
     {
         return format!("Deleting images not implemented for {transport}: images");
     }
+    if let Some(place) = line.strip_suffix(" cannot hold the image's signatures") {
+        let place = place.split_once(':').map_or(place, |(_, place)| place);
+        return format!("Can not copy signatures to {place}: it has no place for them");
+    }
     if let Some(digest) = line.strip_prefix("the image in the store has no manifest ") {
         return format!("reading manifest for image instance {}: the item does not exist", quoted(digest));
     }
@@ -100,6 +101,15 @@ fn words(line: &str, unchangeable: Unchangeable) -> String {
     }
     if let Some(destination) = line.strip_prefix("preparing ") {
         return format!("initializing destination {destination}");
+    }
+    if let Some(source) = line.strip_prefix("reading manifest of ").filter(|_| first) {
+        return format!("initializing source {source}");
+    }
+    if let Some(repository) = line.strip_prefix("listing the tags of ").filter(|name| !name.contains("archive:")) {
+        return format!("Error determining repository tags for repo {repository}: fetching tags list");
+    }
+    if line.contains("failed to lookup address information") {
+        return format!("no such host ({line})");
     }
     if let Some(image) = line.strip_prefix("syncing ") {
         return format!("Error copying ref {}", quoted(image));

@@ -43,6 +43,10 @@ fn plain_layers_are_compressed_when_they_are_pushed() {
     let zstd = push(&["--dest-compress-format", "zstd"], "zstd");
     assert!(zstd.contains("vnd.oci.image.layer.v1.tar+zstd") && zstd.contains("vnd.oci.image.manifest"), "{zstd}");
     let digest = plain.digest();
+    both.run(Whose::Ours, &["copy", P, "--src-tls-verify=false", &registry.reference("app:nope"), "dir:made"])
+        .fails(2, "initializing source docker://")
+        .fails(2, "reading manifest nope in ")
+        .fails(2, "manifest unknown");
     let by_digest = format!("docker://{}/app@{digest}", registry.host());
     both.run(Whose::Ours, &["copy", P, "--dest-tls-verify=false", "dir:plain", &by_digest]).ok();
     assert_eq!(registry.manifest("app", &digest).unwrap().bytes.to_vec(), plain.manifest);

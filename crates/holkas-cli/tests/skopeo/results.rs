@@ -93,6 +93,8 @@ fn what_of_a_list_is_copied() {
         (&["--multi-arch=all", "oci:index:t", "oci:o1:x"], "o1"),
         (&["--multi-arch=index-only", "dir:list", "dir:d4"], "d4"),
         (&["--multi-arch", "system", "oci:index:t", "dir:d5"], "d5"),
+        (&["--multi-arch=index-only", "dir:list", "oci:o2:x"], "o2"),
+        (&["--multi-arch=index-only", "--format=v2s2", "oci:index:t", "dir:d8"], "d8"),
     ] {
         both.same(&[&["copy", P, "--digestfile=digest"], arguments].concat());
         both.assert_same_files(made);
@@ -138,6 +140,33 @@ fn other_places_of_blobs_and_streams() {
     ]);
     both.assert_same_files("t.tar");
     assert_eq!(both.same(&["list-tags", "docker-archive:t.tar"]).out.matches("docker.io/library/").count(), 4);
+}
+
+/// Signatures go along or are left behind by a flag; where they go along nothing changes, whatever was asked for.
+#[test]
+fn signatures() {
+    let both = Both::new(|dir| docker_image().write_dir_signed(dir.join("signed"), &[b"\xa3one", b"\xa3two"]));
+    let told = both.same(&["copy", P, "dir:signed", "dir:d1"]).out;
+    assert!(told.ends_with("Writing manifest to image destination\nStoring signatures\n"), "{told}");
+    assert!(told.contains("Checking if image destination supports signatures\n"), "{told}");
+    both.assert_same_files("d1");
+    let told = both.same(&["copy", P, "--remove-signatures", "dir:signed", "dir:d2"]).out;
+    assert!(!told.contains("signatures"), "{told}");
+    both.assert_same_files("d2");
+    for (arguments, phrase) in [
+        (&["copy", P, "dir:signed", "oci:o1:t"][..], "Can not copy signatures to o1:t"),
+        (&["copy", P, "dir:signed", "docker-archive:a.tar:b:c"], "Can not copy signatures to "),
+    ] {
+        let (debians, ours) = both.both(arguments);
+        debians.fails(1, phrase);
+        ours.fails(1, phrase);
+        assert!(!both.ours("o1").exists());
+    }
+    // Another format would change what is signed.
+    both.same(&["copy", P, "-f", "oci", "dir:signed", "dir:d3"]);
+    both.assert_same_files("d3");
+    both.same(&["copy", P, "--remove-signatures", "dir:signed", "oci:o2:t"]);
+    both.assert_same_files("o2");
 }
 
 #[test]

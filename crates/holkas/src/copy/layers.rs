@@ -25,6 +25,9 @@ pub fn move_layers(
     let bytes = image.layers.iter().map(|layer| layer.descriptor.size).sum();
     warn(source, monitor);
     monitor.event(Event::ImageStarted { image: &name, layers: image.layers.len(), bytes });
+    if !image.signatures.is_empty() {
+        monitor.event(Event::SignaturesFound { image: &name, signatures: image.signatures.len() });
+    }
     let (mut queue, jobs) = (image.layers.iter().collect::<Vec<_>>(), options.jobs.clamp(1, image.layers.len().max(1)));
     let jobs = match order {
         LayerOrder::Any => {
@@ -72,7 +75,7 @@ pub fn move_layers(
     }
     stored.sort_by_key(|stored| stored.position);
     let config = image.manifest.config().digest.to_string();
-    monitor.event(Event::LayersFinished { image: &name, config: &config, signatures: image.signatures.len() });
+    monitor.event(Event::LayersFinished { image: &name, config: &config });
     writer.commit(stored)?;
     monitor.event(Event::ImageFinished { image: &name });
     Ok(())

@@ -1,4 +1,6 @@
-//! An image config as OCI has it: what `inspect --config` shows, and what skopeo makes of Docker's. Other fields are dropped.
+//! An image config as OCI has it: what `inspect --config` shows, and what skopeo makes of Docker's.
+//!
+//! Other fields are dropped.
 
 use std::collections::BTreeMap;
 

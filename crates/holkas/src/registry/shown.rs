@@ -1,6 +1,6 @@
-//! TLS to hosts that have certificates in certs.d: a server may also show just such a certificate, instead of one that it vouches for.
+//! TLS to hosts that have certificates in certs.d: a server may show just such a one, and not only what it vouches for.
 //!
-//! A registry's certificate is often signed by itself, and made as an authority's, because `openssl req -x509` makes it so.
+//! A registry's certificate is often signed by itself, and made as an authority's: `openssl req -x509` makes it so.
 //! Go takes it, and skopeo with it, since it is among those that are trusted; rustls takes no authority for a server.
 
 use std::fmt;
