@@ -34,5 +34,7 @@ pub mod docker_registry;
 pub mod proxy;
 pub mod registry;
 
+pub mod osbuild;
+
 pub mod corrupt;
 pub mod fault;
