@@ -1,5 +1,6 @@
 //! What was typed: the commands and their flags. Where skopeo has a flag, it has skopeo's name and meaning.
 
+pub(crate) mod osbuild;
 pub(crate) mod registry;
 pub(crate) mod sync;
 
@@ -24,7 +25,7 @@ pub(crate) struct Cli {
 }
 
 /// Flags that may stand before or after the command.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// Read the signature policy from this file, and from no other
@@ -96,6 +97,8 @@ pub(crate) enum Command {
     MergeManifest(MergeManifest),
     /// Resolve an osbuild containers input into images with their manifest lists, as JSON
     ResolveInput(ResolveInput),
+    /// Be osbuild's container modules: its sources, inputs and stages
+    Osbuild(osbuild::Osbuild),
     /// Print the completion script for a shell
     #[command(visible_alias = "completions")]
     Completion(Completion),

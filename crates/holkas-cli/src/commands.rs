@@ -15,7 +15,8 @@ mod logout;
 mod man;
 mod manifest_digest;
 mod merge_manifest;
-mod registries;
+mod osbuild;
+pub(crate) mod registries;
 mod resolve_input;
 mod sync;
 
@@ -44,14 +45,14 @@ use crate::environment;
 const UNKNOWN_TIME: i64 = 0;
 
 /// What a command stands in: the global flags, and what the environment says where they are silent.
-struct Setting<'a> {
-    global: &'a Global,
-    cancel: &'a Cancel,
+pub(crate) struct Setting<'a> {
+    pub(crate) global: &'a Global,
+    pub(crate) cancel: &'a Cancel,
 }
 
 impl Setting<'_> {
     /// Returns the policy that decides which images may come in.
-    fn policy(&self) -> Result<Policy> {
+    pub(crate) fn policy(&self) -> Result<Policy> {
         if self.global.insecure_policy {
             return Ok(Policy::accept_anything());
         }
@@ -68,7 +69,7 @@ impl Setting<'_> {
     /// Returns what opening rooms needs beside a reference.
     ///
     /// `platform` is the command's own wish, before the global ones.
-    fn rooms(&self, platform: Option<&Platform>) -> Result<Rooms> {
+    pub(crate) fn rooms(&self, platform: Option<&Platform>) -> Result<Rooms> {
         let conf = environment::storage_conf()?
             .map(|file| StorageConf::parse(&file.bytes, &display(&file.path)))
             .transpose()?;
@@ -176,6 +177,7 @@ fn run_command(command: Command, setting: &Setting<'_>) -> Result<()> {
         Command::Lists(arguments) => lists::run(&arguments),
         Command::MergeManifest(arguments) => merge_manifest::run(&arguments),
         Command::ResolveInput(arguments) => resolve_input::run(&arguments, setting),
+        Command::Osbuild(arguments) => osbuild::run(&arguments),
         Command::Completion(arguments) => completion::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
     }

@@ -1,4 +1,5 @@
 //! The program `holkas`: whose place it takes, signals, and the exit code. All else is decided elsewhere.
+#![deny(unsafe_code)]
 
 mod cli;
 mod commands;

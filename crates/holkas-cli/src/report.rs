@@ -51,7 +51,8 @@ pub(crate) fn report(result: holkas::Result<()>, form: Form) -> ExitCode {
     ExitCode::from(code(error.kind()))
 }
 
-fn text(error: &Error) -> String {
+/// Returns an error as people read it: what, why, and what to do next.
+pub(crate) fn text(error: &Error) -> String {
     let mut text = String::new();
     for (n, line) in error.chain().enumerate() {
         let mut lines = line.lines();

@@ -45,7 +45,7 @@ pub(super) fn jobs<'r>(
 }
 
 /// Makes a client. `monitor` hears of retries and mirrors that failed.
-pub(super) fn client(
+pub(crate) fn client(
     typed: &Registry,
     network: &Network,
     setting: &Setting<'_>,
