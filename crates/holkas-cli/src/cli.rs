@@ -1,5 +1,6 @@
 //! What was typed: the commands and their flags. Where skopeo has a flag, it has skopeo's name and meaning.
 
+pub(crate) mod osbuild;
 pub(crate) mod proxy;
 pub(crate) mod registry;
 pub(crate) mod resolve;
@@ -106,6 +107,8 @@ pub(crate) enum Command {
     /// Serve manifests and blobs of images to the program at the other end of a socket, as skopeo does
     #[command(visible_alias = "experimental-image-proxy")]
     Proxy(proxy::Proxy),
+    /// Be osbuild's container modules: its sources, inputs and stages
+    Osbuild(osbuild::Osbuild),
     /// Print the completion script for a shell
     #[command(visible_alias = "completions")]
     Completion(Completion),

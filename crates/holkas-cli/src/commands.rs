@@ -15,6 +15,7 @@ pub(crate) mod logout;
 mod man;
 pub(crate) mod manifest_digest;
 mod merge_manifest;
+mod osbuild;
 pub(crate) mod proxy;
 pub(crate) mod registries;
 mod resolve;
@@ -202,6 +203,7 @@ fn run_command(command: Command, setting: &Setting<'_>) -> Result<()> {
         Command::Resolve(arguments) => resolve::run(&arguments, setting),
         Command::ResolveInput(arguments) => resolve_input::run(&arguments, setting),
         Command::Proxy(arguments) => proxy::run(&arguments, setting),
+        Command::Osbuild(arguments) => osbuild::run(&arguments),
         Command::Completion(arguments) => completion::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
     }

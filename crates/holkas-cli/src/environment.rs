@@ -161,6 +161,16 @@ pub(crate) fn storage_driver() -> Option<String> {
     variable("STORAGE_DRIVER").map(|driver| driver.to_string_lossy().into_owned())
 }
 
+/// Returns the version of the osbuild that has started us as its module: it names its own package in `PYTHONPATH`.
+pub(crate) fn osbuild_version() -> Option<u32> {
+    let path = variable("PYTHONPATH")?;
+    let package = std::env::split_paths(&path).map(|dir| dir.join("osbuild/__init__.py"));
+    let bytes = package.filter_map(|file| read_file(&file, CONFIGURATION).ok().flatten()).next()?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let version = text.lines().find_map(|line| line.strip_prefix("__version__"))?;
+    version.trim_matches(|c: char| !c.is_ascii_digit()).parse().ok()
+}
+
 /// Returns `SOURCE_DATE_EPOCH`, in seconds.
 pub(crate) fn source_date_epoch() -> Result<Option<i64>> {
     let Some(text) = variable("SOURCE_DATE_EPOCH") else {

@@ -73,7 +73,8 @@ pub(crate) fn ascii(text: &str) -> String {
     out
 }
 
-fn text(error: &Error) -> String {
+/// Returns an error as people read it: what, why, and what to do next.
+pub(crate) fn text(error: &Error) -> String {
     let mut text = String::new();
     for (n, line) in error.chain().enumerate() {
         let mut lines = line.lines();

@@ -20,11 +20,11 @@ use crate::image::{ImageSource, Layer, LayerBlob, PolicyIdentity, UntrustedSigna
 use crate::layout::{blob, place};
 use crate::limits::{DIR_VERSION, MANIFEST, SIGNATURE, SIGNATURES};
 use crate::oci::document::guess_media_type;
-use crate::oci::{Algorithm, Descriptor, Digest};
+use crate::oci::{Algorithm, Descriptor, Digest, Manifest};
 use crate::verify::{UntrustedBlob, VerifiedBytes};
 
 pub use destination::DirDestination;
-pub use siblings::Siblings;
+pub use siblings::{Shelf, Siblings};
 
 const VERSION_PREFIX: &[u8] = b"Directory Transport Version: 1.";
 const VERSION: &[u8] = b"Directory Transport Version: 1.1\n";
@@ -57,6 +57,30 @@ impl DirSource {
         let media_type = guess_media_type(&manifest);
         let top = UntrustedBlob::from_bytes(manifest).identify(Algorithm::Sha256, media_type, MANIFEST)?;
         Ok(Self { path: path.to_path_buf(), dir, top })
+    }
+}
+
+impl DirSource {
+    /// Makes sure that every blob that the image's manifest names is there with its size; nothing is read or hashed.
+    ///
+    /// # Errors
+    ///
+    /// `Mismatch` names the first file that is missing or has another size; `Invalid` for what is no image.
+    pub fn check_sizes(&self) -> Result<Manifest> {
+        let frame = || format!("looking at {}", self.name());
+        let manifest = Manifest::parse(self.top.clone()).context(frame)?;
+        for blob in std::iter::once(manifest.config()).chain(manifest.layers()) {
+            let name = blob_name(&blob.digest);
+            let shown = || display(&self.path.join(&name));
+            let Some(file) = self.dir.open_file_itself(&name).context(frame)? else {
+                return Err(Error::mismatch(format!("`{}` is missing", shown())));
+            };
+            let size = file.metadata().context(frame)?.len();
+            if size != blob.size {
+                return Err(Error::mismatch(format!("`{}` has {size} bytes instead of {}", shown(), blob.size)));
+            }
+        }
+        Ok(manifest)
     }
 }
 

@@ -21,7 +21,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::error::{Context, Error, ErrorKind, Result, printable};
@@ -318,6 +318,38 @@ impl Dir {
             .context(|| format!("renaming `{}` to `{}`", display(&self.path_of(from)), display(&to.path_of(name))))
     }
 
+    /// As [`Dir::rename`], but a name in `to` that is taken stays as it is: `false`.
+    pub fn rename_new(&self, from: impl AsRef<[u8]>, to: &Dir, name: impl AsRef<[u8]>) -> Result<bool> {
+        let (from, name) = (from.as_ref(), name.as_ref());
+        let flags = RenameFlags::NOREPLACE;
+        match rustix::fs::renameat_with(&self.fd, path_of(from), &to.fd, path_of(name), flags) {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(error) => Err(error)
+                .context(|| format!("renaming `{}` to `{}`", display(&self.path_of(from)), display(&to.path_of(name)))),
+        }
+    }
+
+    /// Has two names directly below change places in one step; nobody sees either missing.
+    ///
+    /// Where the file system cannot do that, `first` is missing for a moment.
+    pub fn exchange(&self, first: impl AsRef<[u8]>, second: impl AsRef<[u8]>) -> Result<()> {
+        let (first, second) = (first.as_ref(), second.as_ref());
+        let flags = RenameFlags::EXCHANGE;
+        match rustix::fs::renameat_with(&self.fd, path_of(first), &self.fd, path_of(second), flags) {
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                let aside = [UNVERIFIED.as_bytes(), second].concat();
+                self.rename(first, self, &aside)?;
+                self.rename(second, self, first)?;
+                self.rename(&aside, self, second)
+            }
+            other => other.context(|| {
+                let (first, second) = (self.path_of(first), self.path_of(second));
+                format!("exchanging `{}` and `{}`", display(&first), display(&second))
+            }),
+        }
+    }
+
     /// Gives an open file one more name directly below; `false` where the file systems do not allow it.
     pub fn link(&self, file: &File, name: impl AsRef<[u8]>) -> Result<bool> {
         let (open, name) = (format!("/proc/self/fd/{}", file.as_raw_fd()), name.as_ref());
@@ -438,5 +470,25 @@ impl Drop for StagedFile<'_> {
             // An error here leaves an `.unverified-*` file, which the next writer sweeps.
             let _swept_later = self.dir.remove_file(self.name.as_bytes());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_change_places_and_are_not_taken_twice() {
+        let temp = tempfile::tempdir().expect("a temporary directory");
+        let dir = Dir::open(temp.path()).expect("it is there");
+        dir.make("first", 0o755).and_then(|first| first.write("in first", b"", 0o644)).expect("made");
+        dir.make("second", 0o755).expect("made");
+        dir.exchange("first", "second").expect("exchanged");
+        assert!(dir.exists("second/in first").expect("it can be looked at"));
+        assert!(!dir.rename_new("first", &dir, "second").expect("it is not taken"));
+        assert!(dir.exists("second/in first").expect("it can be looked at"));
+        assert!(dir.rename_new("first", &dir, "third").expect("it is free"));
+        let missing = dir.exchange("second", "missing").expect_err("there is none");
+        assert!(missing.to_string().contains("exchanging"), "{missing}");
     }
 }

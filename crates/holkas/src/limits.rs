@@ -122,3 +122,5 @@ pub const REFERRER_PAGES: usize = 256;
 pub const YAML_DEPTH: usize = 16;
 /// Memory of a compiled regular expression that chooses tags, in bytes: much more than any that a person writes.
 pub const REGEX: usize = 1 << 20;
+/// A message of osbuild's: all images of a manifest at once, some 200 bytes each, and the answer to them.
+pub const OSBUILD_MESSAGE: Limit = Limit { bytes: 256 * MIB, what: "message from osbuild" };

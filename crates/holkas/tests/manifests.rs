@@ -184,6 +184,17 @@ fn configs() {
     assert_eq!(open(rootfs(json!([]))).expect_err("too few").kind(), ErrorKind::Mismatch);
     assert_eq!(open(rootfs(json!(["sha256:xyz"]))).expect_err("no digest").kind(), ErrorKind::Invalid);
     assert_eq!(open(rootfs(json!("x"))).expect_err("no list").kind(), ErrorKind::Invalid);
+    // What is not UTF-8 in a label is somebody's name, and no reason to refuse the image; the bytes stay as they are.
+    let mut latin1 = ImageBuilder::oci().layer(layer.clone()).label("author", "Jos?").build();
+    let at = latin1.config.windows(4).position(|four| four == b"Jos?").expect("the label") + 3;
+    latin1.config[at] = 0xe9;
+    let mut manifest_of_it: Value = serde_json::from_slice(&latin1.manifest).expect("JSON");
+    manifest_of_it["config"]["digest"] = json!(latin1.config_digest());
+    latin1.manifest = serde_json::to_vec(&manifest_of_it).expect("JSON");
+    let config = latin1.config.clone();
+    let opened = open(latin1).expect("others take it, too").config.expect("an image");
+    assert_eq!(opened.raw().bytes(), config);
+    assert_eq!(opened.labels()["author"], "Jos\u{fffd}");
     let data = with(manifest(), "/config/data", json!("ZXZpbA=="));
     let Document::Manifest(parsed) = parse(&data).expect("data is ignored") else { panic!("an image") };
     assert_eq!(parsed.config().digest.to_string(), data["config"]["digest"].as_str().expect("text"));

@@ -291,11 +291,11 @@ struct DirWriter<'a> {
 
 impl ImageWriter for DirWriter<'_> {
     fn reuse_layer(&self, layer: &Layer) -> Result<Option<Stored>> {
-        // Only what this run has verified and written itself.
+        // Only what this run has verified itself.
         let (digest, destination) = (&layer.descriptor.digest, self.destination);
         let mut here = destination.state().blobs.contains(digest);
         if let (false, Some(siblings)) = (here, &destination.siblings) {
-            here = siblings.link(digest, &destination.image, &blob_name(digest))?;
+            here = siblings.link(&layer.descriptor, &destination.image, &blob_name(digest))?;
             if here {
                 destination.state().blobs.insert(*digest);
             }

@@ -35,7 +35,9 @@ impl ImageConfig {
     /// Parses a verified config.
     pub fn parse(raw: VerifiedBytes) -> Result<Self> {
         let frame = || format!("parsing image config {}", raw.digest());
-        let document = json::parse_object(raw.bytes()).context(frame)?;
+        // Real configs hold labels that are not UTF-8. Go's reader, and with it everybody else's, takes U+FFFD for such
+        // bytes; the raw ones stay as they are, and the digest is of those.
+        let document = json::parse_object(String::from_utf8_lossy(raw.bytes()).as_bytes()).context(frame)?;
         let text = |key: &str| -> Result<String> {
             match document.get(key) {
                 None | Some(Value::Null) => Ok(String::new()),

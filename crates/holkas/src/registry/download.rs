@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::places::{Place, Places};
+use super::places::Places;
 use super::repository::Opened;
 use super::retry::{Attempts, may_pass};
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -70,7 +70,15 @@ impl Download {
             else {
                 return Err(self.all_gone());
             };
-            match self.open_at(places.get(place)) {
+            // The client has been patient with the request itself: what it gave up is not asked for again.
+            let opened = match places.get(place).repository().open_blob(&self.digest, self.size, self.at) {
+                Ok(opened) => opened,
+                Err(error) => {
+                    self.give_up(place, error)?;
+                    continue;
+                }
+            };
+            match self.read_over(opened) {
                 Ok(stream) => {
                     self.places.gives(place, &self.digest);
                     self.open = Some((place, stream));
@@ -86,7 +94,7 @@ impl Download {
         let settings = self.places.client().settings().clone();
         settings.cancel.check()?;
         let another = self.places.len() > self.gone.len() + 1;
-        // The client has been patient with the request itself; here patience is for what breaks off again and again.
+        // Patience here is for what breaks off again and again.
         let patience = if another { 1 } else { settings.retry.times };
         if may_pass(&error) && self.failures < patience {
             let error = error.context(self.told(place));
@@ -94,7 +102,13 @@ impl Download {
             self.failures += 1;
             return attempts.again(error, None);
         }
-        if another {
+        self.give_up(place, error)
+    }
+
+    /// Notes that a place cannot be tried again.
+    fn give_up(&mut self, place: usize, error: Error) -> Result<()> {
+        self.places.client().settings().cancel.check()?;
+        if self.places.len() > self.gone.len() + 1 {
             let text = format!("{}: {error}; going on with the next place", self.told(place));
             self.places.client().warn(&text);
         }
@@ -122,8 +136,8 @@ impl Download {
             })
     }
 
-    fn open_at(&self, place: &Place) -> Result<Box<dyn Read + Send>> {
-        let Opened { response, at } = place.repository().open_blob(&self.digest, self.size, self.at)?;
+    /// Returns what follows the bytes that are known.
+    fn read_over(&self, Opened { response, at }: Opened) -> Result<Box<dyn Read + Send>> {
         let mut stream = response.into_reader();
         // It was asked for the rest only, and has sent all: what is known is read over.
         let mut over = self.at - at;
