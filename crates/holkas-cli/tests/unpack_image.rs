@@ -306,6 +306,20 @@ fn a_directory_that_is_not_empty_is_left_alone() {
 }
 
 #[test]
+fn the_policy_is_asked_before_anything_is_made() {
+    let dir = TempDir::new().unwrap();
+    let reference = write(&odd_image(), dir.path());
+    let policy = dir.path().join("policy.json");
+    std::fs::write(&policy, r#"{"default": [{"type": "reject"}]}"#).unwrap();
+    let to = dir.path().join("tree");
+    let run = common::run(&["--policy", policy.to_str().unwrap(), "unpack", &reference, to.to_str().unwrap()]);
+    assert_eq!(run.code, 1);
+    assert!(run.err.contains("reject"), "{}", run.err);
+    assert!(!to.exists());
+    assert_eq!(names(dir.path()), ["image", "policy.json"]);
+}
+
+#[test]
 fn killed_at_any_moment_it_leaves_no_tree_that_looks_whole() {
     let dir = TempDir::new().unwrap();
     let layer = |n: usize| {
@@ -362,7 +376,7 @@ fn no_layer_reaches_out_of_the_tree() {
     let links = || tar().symlink("s", out).symlink("up", "../../outside").symlink("root", "/");
     let through = |tar: TarBuilder| {
         let tar = tar.file("s/new", 0o644, "new").file("s/victim", 0o600, "lost").dir("up/dir", 0o700);
-        tar.whiteout("up/victim2").opaque("root/x").file(&format!("root{out}/victim"), 0o600, "lost")
+        tar.whiteout("up/victim2").opaque("root/x").file(format!("root{out}/victim"), 0o600, "lost")
     };
     for layers in [
         // Upper files below a lower symlink, lower files below an upper symlink, and both in one layer.

@@ -74,7 +74,7 @@ fn what_one_layer_replaces_twice_is_refused() {
     assert!(error.to_string().contains("where it has replaced one"), "{error}");
 
     let linked = tar().file("a", 0o644, "a").hard_link("d/b", "a").symlink("s", ".").file("s/d", 0o644, "").finish();
-    flatten(&[linked.clone()], &[]).1.unwrap();
+    flatten(std::slice::from_ref(&linked), &[]).1.unwrap();
     let error = flatten(&[tar().whiteout("a").finish(), linked], &[]).1.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
     assert!(error.to_string().contains("after hard links to hidden files"), "{error}");

@@ -107,14 +107,13 @@ impl<'d> Tree<'d> {
     pub(super) fn finish(self, result: Result<()>) -> Result<()> {
         self.files.end(result)?;
         for (path, times) in self.times {
-            let result = if path.is_empty() {
-                at::fd_set_times(self.into, &times)
-            } else {
-                match at::open_in_root(self.into.as_fd(), parent(&path)) {
-                    Ok(dir) => at::set_times(dir.as_fd(), base(&path), &times),
-                    Err(error) => Err(error),
-                }
-            };
+            // What has come into the place of a directory has a time of its own.
+            let result = at::open_in_root(self.into.as_fd(), parent(&path))
+                .and_then(|dir| match path.is_empty() {
+                    true => at::open_dir(dir.as_fd(), b"."),
+                    false => at::open_dir(dir.as_fd(), base(&path)),
+                })
+                .and_then(|dir| at::fd_set_times(&dir, &times));
             match result {
                 // Removed again by a whiteout, or replaced.
                 Ok(()) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}

@@ -7,6 +7,9 @@ use crate::error::{Error, Result, printable};
 use crate::limits::PATH;
 
 /// An absolute path of an image's tree that shall not be written, nor anything below it.
+///
+/// If a symlink of the tree is on the way, what it leads to below the root is meant.
+/// Several paths count together, in no order: one that another covers adds nothing.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ExcludedPath(Vec<u8>);
 

@@ -155,7 +155,7 @@ impl<'m, 'd> LayerTree<'m, 'd> {
             let tree = self.tree;
             let read = |path: &[u8], key: &Key, place| read_link(tree, path, key, place);
             self.real_parent = self.view.resolve(named, Missing::Implied, &read)?;
-            self.parent_is_seen = self.again.is_none() && !self.is_closed_above(&self.real_parent);
+            self.parent_is_seen = self.again.is_none() && !self.is_closed_above()?;
             let mut buffer = self.named_parent.take().unwrap_or_default();
             buffer.clear();
             buffer.extend_from_slice(named);
@@ -199,13 +199,27 @@ impl<'m, 'd> LayerTree<'m, 'd> {
         self.tree.closed.contains(key) || self.tree.excluded.contains(key)
     }
 
-    /// Returns whether this holds for the path or anything that leads to it.
-    fn is_closed_above(&self, path: &[u8]) -> bool {
+    /// Returns whether this holds for the directory that is entered, or for one that leads to it.
+    ///
+    /// What leads to one that is excluded is not, and comes into the tree.
+    fn is_closed_above(&mut self) -> Result<bool, Lost> {
         if self.tree.closed.is_empty() && self.tree.excluded.is_empty() {
-            return false;
+            return Ok(false);
         }
-        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-        ends.chain([path.len()]).any(|end| self.is_closed(&self.tree.keys.of(&path[..end])))
+        let path = std::mem::take(&mut self.real_parent);
+        let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        let closed = slashes.chain([path.len()]).find(|end| self.is_closed(&self.tree.keys.of(&path[..*end])));
+        let mut opened = Ok(());
+        if let Some(end) = closed
+            && self.tree.excluded.contains(&self.tree.keys.of(&path[..end]))
+        {
+            opened = self.open(parent(&path[..end]));
+        }
+        self.real_parent = path;
+        match opened {
+            Ok(()) | Err(Errno::NOTDIR | Errno::LOOP) => Ok(closed.is_some()),
+            Err(error) => Err(Lost::System(error)),
+        }
     }
 
     /// Opens a directory of the tree by a path without symlinks, making what is missing.
@@ -314,7 +328,16 @@ impl<'m, 'd> LayerTree<'m, 'd> {
         self.closing.remove(&self.key);
         self.pending.wanted.links.remove(&self.key);
         self.pending.wanted.contents_of.remove(&self.key);
-        self.forget();
+        if old.is(Place::NAMED) {
+            self.names.insert(self.key);
+        }
+        self.view.remove(&self.key);
+        let (tree, named) = (self.tree, self.named_parent.take().unwrap_or_default());
+        let read = |path: &[u8], key: &Key, place| read_link(tree, path, key, place);
+        if self.view.resolve(&named, Missing::Lost, &read).as_deref() != Ok(&self.real_parent) {
+            return Err(Error::invalid("its name leads through what it would replace"));
+        }
+        self.parents.forget();
         if self.parent_is_seen {
             let real = std::mem::take(&mut self.real_parent);
             let opened = self.open(&real);
@@ -337,12 +360,6 @@ impl<'m, 'd> LayerTree<'m, 'd> {
             }
         }
         Ok(())
-    }
-
-    /// Forgets where paths have led: they may lead elsewhere now.
-    fn forget(&mut self) {
-        self.parents.forget();
-        self.named_parent = None;
     }
 
     fn put_dir(&mut self, header: &Header) -> Result<()> {

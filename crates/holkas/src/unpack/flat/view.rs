@@ -145,9 +145,13 @@ impl View {
                 return Err(Lost::TooManyDirectories);
             }
         }
-        let named = self.at(&key).is_some_and(|old| old.is(Place::NAMED));
-        self.places.insert(key, if named { place.with(Place::NAMED) } else { place });
+        self.places.insert(key, place);
         Ok(())
+    }
+
+    /// Says that nothing is at a place any more.
+    pub(super) fn remove(&mut self, key: &Key) {
+        self.places.remove(key);
     }
 
     /// Adds a mark to what is at a place.
