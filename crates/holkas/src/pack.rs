@@ -140,33 +140,33 @@ fn pack_one(
 
 /// What is packed into.
 enum Room {
-    Dir(DirDestination),
-    Oci(LayoutDestination),
-    OciArchive(OciArchiveDestination),
+    Dir(Box<DirDestination>),
+    Oci(Box<LayoutDestination>),
+    OciArchive(Box<OciArchiveDestination>),
 }
 
 impl Room {
     fn create(form: PackForm, place: Place) -> Result<Self> {
         Ok(match form {
-            PackForm::Dir => Self::Dir(DirDestination::create_at(place)?),
-            PackForm::Oci => Self::Oci(LayoutDestination::create_at(place)?),
-            PackForm::OciArchive => Self::OciArchive(OciArchiveDestination::create_at(place)?),
+            PackForm::Dir => Self::Dir(Box::new(DirDestination::create_at(place)?)),
+            PackForm::Oci => Self::Oci(Box::new(LayoutDestination::create_at(place)?)),
+            PackForm::OciArchive => Self::OciArchive(Box::new(OciArchiveDestination::create_at(place)?)),
         })
     }
 
     fn destination(&self) -> &dyn ImageDestination {
         match self {
-            Self::Dir(dir) => dir,
-            Self::Oci(layout) => layout,
-            Self::OciArchive(archive) => archive,
+            Self::Dir(dir) => &**dir,
+            Self::Oci(layout) => &**layout,
+            Self::OciArchive(archive) => &**archive,
         }
     }
 
     fn publish(self) -> Result<()> {
         match self {
-            Self::Dir(dir) => Box::new(dir).publish(),
-            Self::Oci(layout) => Box::new(layout).publish(),
-            Self::OciArchive(archive) => Box::new(archive).publish(),
+            Self::Dir(dir) => dir.publish(),
+            Self::Oci(layout) => layout.publish(),
+            Self::OciArchive(archive) => archive.publish(),
         }
     }
 }
