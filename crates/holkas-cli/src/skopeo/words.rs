@@ -78,7 +78,6 @@ fn words(line: &str, first: bool, unchangeable: Unchangeable) -> String {
         return format!("Deleting images not implemented for {transport}: images");
     }
     if let Some(place) = line.strip_suffix(" cannot hold the image's signatures") {
-        let place = place.split_once(':').map_or(place, |(_, place)| place);
         return format!("Can not copy signatures to {place}: it has no place for them");
     }
     if let Some(digest) = line.strip_prefix("the image in the store has no manifest ") {

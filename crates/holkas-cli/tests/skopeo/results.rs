@@ -154,7 +154,7 @@ fn signatures() {
     assert!(!told.contains("signatures"), "{told}");
     both.assert_same_files("d2");
     for (arguments, phrase) in [
-        (&["copy", P, "dir:signed", "oci:o1:t"][..], "Can not copy signatures to o1:t"),
+        (&["copy", P, "dir:signed", "oci:o1:t"][..], "Can not copy signatures to oci:o1:t: "),
         (&["copy", P, "dir:signed", "docker-archive:a.tar:b:c"], "Can not copy signatures to "),
     ] {
         let (debians, ours) = both.both(arguments);
