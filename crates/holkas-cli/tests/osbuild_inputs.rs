@@ -23,7 +23,7 @@ fn host() -> Host {
 }
 
 fn app(text: &str) -> BuiltImage {
-    ImageBuilder::oci().layer(TarBuilder::new().file("motd", 0o644, text.to_owned()).finish()).build()
+    ImageBuilder::oci().layer(TarBuilder::new().file("motd", 0o644, text).finish()).build()
 }
 
 /// Puts an image into the host's store, as a source would.

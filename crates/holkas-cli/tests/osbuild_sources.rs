@@ -178,7 +178,7 @@ fn two_manifests_of_one_config_take_turns() {
     };
     assert!(!download("gzip", &gzip).0);
     // A build that runs has the directory open, as a mount has it.
-    let held = holkas_held(&host.image(&id));
+    let held = hold(&host.image(&id));
     assert!(!download("zstd", &zstd).0);
     assert_eq!(sha256_digest(held.read()), gzip.digest(), "what was mounted stays");
     for (name, image) in [("gzip", &gzip), ("zstd", &zstd), ("gzip", &gzip)] {
@@ -199,7 +199,7 @@ fn two_manifests_of_one_config_take_turns() {
 /// A directory that stays what it is, whatever its path comes to name.
 struct Held(std::fs::File);
 
-fn holkas_held(path: &std::path::Path) -> Held {
+fn hold(path: &std::path::Path) -> Held {
     Held(std::fs::File::open(path).unwrap())
 }
 

@@ -23,7 +23,7 @@ pub(crate) fn architecture() -> &'static str {
 }
 
 pub(crate) fn tar(text: &str) -> Vec<u8> {
-    TarBuilder::new().dir("etc/", 0o755).file("etc/motd", 0o644, text.to_owned()).finish()
+    TarBuilder::new().dir("etc/", 0o755).file("etc/motd", 0o644, text).finish()
 }
 
 fn build(builder: ImageBuilder, text: &str, architecture: &str, compression: Compression) -> BuiltImage {

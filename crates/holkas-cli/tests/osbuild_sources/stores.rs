@@ -97,6 +97,28 @@ fn images_are_copied_out_of_stores_of_either_driver() {
 }
 
 #[test]
+fn lists_that_a_store_keeps_are_taken_from_it() {
+    let (host, registry, image) = (host(), Registry::start(), app("listed"));
+    let list = IndexBuilder::oci().image(&image).build();
+    registry.put_index(&list, "app", "1");
+    let store = Store::overlay();
+    let from = registry.reference(&format!("app@{}", list.digest()));
+    store.skopeo(["copy", "--src-tls-verify=false", &from, &store.reference("localhost/app:1")]).ok();
+    registry.reset_log();
+    let at = |digest: String| {
+        json!({ digest: {"image": {
+            "name": "localhost/app", "containers-transport": "containers-storage", "storage-location": store.root,
+        }}})
+    };
+    fetched(&host.download("org.osbuild.skopeo-index", at(list.digest())), 1);
+    let kept = fs::read(host.cache().join("org.osbuild.files").join(list.digest())).unwrap();
+    assert_eq!(kept, list.manifest);
+    let answer = host.download("org.osbuild.skopeo-index", at(image.digest()));
+    assert!(error_of(&answer, 0).contains("is not a manifest-list"), "{answer}");
+    assert!(registry.log().is_empty());
+}
+
+#[test]
 fn exports_are_whole_and_can_be_repeated() {
     let (host, registry, image) = (host(), Registry::start(), app("export"));
     registry.put_image(&image, "app", "1");

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::lock::{Kind, Lock};
@@ -58,10 +58,17 @@ impl Staging {
                 }
             }
             // A sweeper may be quicker than we are, here and below; then we begin again with another name.
+            // None makes a lock of its own, so that what it removes has none but ours.
             let Some(dir) = parent.sub_if_exists(&name)? else { continue };
-            let Some(file) = lock_file(&dir)? else { continue };
-            let lock = Lock::wait(file, Kind::Exclusive)?;
-            if rustix::fs::fstat(lock.file()).context(|| "looking at a lock")?.st_nlink > 0 {
+            let Some(file) = lock_file(&dir, OFlags::CREATE)? else { continue };
+            let lock = match Lock::attempt(file, Kind::Exclusive) {
+                Ok(lock) => lock,
+                // A sweeper was quicker; or one was before it could be opened, and the name is another writer's by now.
+                Err(error) if error.kind() == ErrorKind::Busy => continue,
+                Err(error) => return Err(error),
+            };
+            // One that a sweeper took before we had the lock is not where it was any more.
+            if parent.names(&name, &dir) {
                 return Ok(Self {
                     parent: parent.reopen()?,
                     name,
@@ -111,9 +118,9 @@ impl Drop for Staging {
     }
 }
 
-/// Opens the lock of a staging directory; `None` if the directory was removed meanwhile.
-fn lock_file(dir: &Dir) -> Result<Option<File>> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+/// Opens the lock of a staging directory, making it if `create` says so; `None` if it, or the directory, is not there.
+fn lock_file(dir: &Dir, create: OFlags) -> Result<Option<File>> {
+    let flags = OFlags::RDWR | create | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     match rustix::fs::openat(dir, LOCK, flags, Mode::from_raw_mode(0o600)) {
         Ok(fd) => Ok(Some(File::from(fd))),
         Err(Errno::NOENT) => Ok(None),
@@ -168,17 +175,24 @@ fn sweep_after(parent: &Dir, before: impl Fn(&Dir) -> Result<()>) -> Result<bool
                     .context(|| format!("opening `{}`", super::display(&parent.path_of(name.as_bytes()))));
             }
         };
-        let file = match lock_file(&dir) {
+        let file = match lock_file(&dir, OFlags::empty()) {
             Ok(Some(file)) => file,
-            Ok(None) => continue,
+            // Its writer is about to make the lock, or died before; then it is empty, and there is nothing to save.
+            Ok(None) => {
+                let _not_empty = rustix::fs::unlinkat(parent, super::path_of(name.as_bytes()), AtFlags::REMOVEDIR);
+                continue;
+            }
             Err(error) if error.kind() == ErrorKind::Forbidden => continue,
             Err(error) => return Err(error),
         };
         match Lock::attempt(file, Kind::Exclusive) {
             Ok(_dead) => {
                 before(&dir)?;
-                parent.remove_all(name.as_bytes())?;
-                swept = true;
+                // Its writer, if he was about to lock it, sees that it is gone, and takes another.
+                if parent.names(name.as_bytes(), &dir) {
+                    parent.remove_all(name.as_bytes())?;
+                    swept = true;
+                }
             }
             Err(error) if error.kind() == ErrorKind::Busy => {}
             Err(error) => return Err(error),

@@ -192,7 +192,6 @@ impl Images {
         }
         let list = fetch(&work.image())?;
         let manifest = check(&work.image(), id)?;
-        // What is shared must be readable whatever the umask was.
         self.place(&work, id, &manifest)?;
         if let Some(list) = list {
             self.dir.sub(id.to_string())?.write(list_name(&list.digest), &list.bytes, 0o644)?;
