@@ -136,7 +136,7 @@ fn odd_tree(root: &Path) {
     fs::create_dir(at("sticky")).unwrap();
     fs::set_permissions(at("sticky"), Permissions::from_mode(0o1777)).unwrap();
     put("unreadable", b"x");
-    fs::set_permissions(at("unreadable"), Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(at("unreadable"), Permissions::from_mode(0o000)).unwrap();
     for (name, kind, numbers) in [("null", "c", "1 3"), ("loop", "b", "7 260"), ("fifo", "p", "")] {
         let device = at(name);
         program(
