@@ -70,7 +70,7 @@ impl DockerArchiveSource {
         let entries = input::open(&reference.path, scratch).and_then(Entries::read)?;
         let item = select(read_manifest(&entries)?, &reference.select)?;
         let Some(config) = entries.read_file(&item.config, CONFIG)? else {
-            return Err(missing("config", &item.config));
+            return Err(missing("config", &item.config).lacking());
         };
         let media_type = MediaType::new(media_type::DOCKER_CONFIG);
         let config = UntrustedBlob::from_bytes(config).identify(Algorithm::Sha256, Some(media_type), CONFIG)?;
@@ -92,7 +92,9 @@ impl DockerArchiveSource {
         for (name, diff_id) in names.into_iter().zip(parsed.diff_ids()) {
             let size = match sizes.get(&diff_id.0) {
                 Some(size) => *size,
-                None => plain_size(&entries, &name).context(|| format!("looking at layer {diff_id}"))?,
+                None => plain_size(&entries, &name)
+                    .map_err(Error::lacking)
+                    .context(|| format!("looking at layer {diff_id}"))?,
             };
             sizes.insert(diff_id.0, size);
             layers.entry(diff_id.0).or_insert(name);
