@@ -24,7 +24,7 @@ use holkas::policy::Policy;
 use holkas::progress::Cancel;
 use holkas::registry::Client;
 
-use crate::cli::proxy::ImageProxy;
+use crate::cli::proxy::ExperimentalImageProxy;
 use crate::commands::Setting;
 use crate::seqpacket::Packets;
 
@@ -66,8 +66,10 @@ pub(crate) fn serve(packets: &Packets, around: &dyn Surroundings, scratch: &Path
 /// any order, without the subcommand itself.
 pub(crate) fn run_typed<'a>(typed: impl IntoIterator<Item = &'a OsString>, cancel: &Cancel) -> Result<Typed> {
     let program = OsStr::new("experimental-image-proxy");
-    match ImageProxy::try_parse_from(std::iter::once(program).chain(typed.into_iter().map(OsString::as_os_str))) {
-        Ok(ImageProxy { global, proxy }) => {
+    match ExperimentalImageProxy::try_parse_from(
+        std::iter::once(program).chain(typed.into_iter().map(OsString::as_os_str)),
+    ) {
+        Ok(ExperimentalImageProxy { global, proxy }) => {
             let setting = Setting { global: &global, cancel };
             crate::commands::proxy::run(&proxy, &setting).map(|()| Typed::Run)
         }

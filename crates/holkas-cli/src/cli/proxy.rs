@@ -46,7 +46,7 @@ pub(crate) struct Proxy {
     disable_version_flag = true,
     about = "Serve manifests and blobs of images to the program at the other end of a socket"
 )]
-pub(crate) struct ImageProxy {
+pub(crate) struct ExperimentalImageProxy {
     #[command(flatten)]
     pub(crate) global: Global,
     #[command(flatten)]

@@ -17,7 +17,7 @@ pub(super) enum Body {
     /// Bytes that we have, and how many the client expects.
     Bytes(Arc<[u8]>, Option<u64>),
     /// A blob, and the size that the client expects it to have.
-    Blob(Blob, Option<u64>),
+    Blob(Box<Blob>, Option<u64>),
     /// A blob that another thread reads, or has read, and the size that the client expects it to have.
     Ahead(Arc<Spool>, Option<u64>),
 }

@@ -216,17 +216,18 @@ impl Image {
             }
             (Some(Found::Config(config)), size) => {
                 let blob = Blob::open_config(source, &config, cancel).context(frame)?;
-                Ok((Body::Blob(blob, size), config.size))
+                Ok((Body::Blob(Box::new(blob), size), config.size))
             }
             (Some(Found::Layer(layer, real)), size) => {
                 let blob = Blob::open_layer(source, &layer, cancel).context(frame)?;
-                Ok((Body::Blob(blob, size), real))
+                Ok((Body::Blob(Box::new(blob), size), real))
             }
             (None, Some(size)) if source.keeps_blobs() => {
                 let media_type = MediaType::new("application/octet-stream");
                 let descriptor = Descriptor::new(media_type, *digest, size);
                 let layer = Layer { position: 0, descriptor, diff_id: None };
-                Ok((Body::Blob(Blob::open_layer(source, &layer, cancel).context(frame)?, Some(size)), size))
+                let blob = Blob::open_layer(source, &layer, cancel).context(frame)?;
+                Ok((Body::Blob(Box::new(blob), Some(size)), size))
             }
             (None, _) => {
                 let unknown = Error::not_found("the image has no such blob");

@@ -25,7 +25,6 @@ pub(super) struct Images {
     open: BTreeMap<u64, Opened>,
     /// Those whose sources are open and can be opened again, what was used longest ago first.
     warm: VecDeque<u64>,
-    weight: usize,
 }
 
 struct Opened {
@@ -61,14 +60,17 @@ impl Images {
         // Numbers are not used twice: a client may hold on to one that it has closed.
         self.last += 1;
         let id = u64::from(self.last);
-        self.weight += image.weight();
         self.open.insert(id, Opened { reference, source: Some(source), image });
         self.warm_up(id);
         Ok(id)
     }
 
+    fn weight(&self) -> usize {
+        self.open.values().map(|opened| opened.image.weight()).sum()
+    }
+
     fn check_weight(&self, more: usize) -> Result<(), Failure> {
-        if self.weight + more <= DOCUMENTS {
+        if self.weight() + more <= DOCUMENTS {
             return Ok(());
         }
         Err(Failure::other(format!(
@@ -79,8 +81,7 @@ impl Images {
 
     /// Removes an image.
     pub(super) fn close(&mut self, id: u64) -> Result<(), Failure> {
-        let closed = self.open.remove(&id).ok_or_else(|| unknown(id))?;
-        self.weight -= closed.image.weight();
+        self.open.remove(&id).ok_or_else(|| unknown(id))?;
         self.warm.retain(|warm| *warm != id);
         Ok(())
     }
@@ -97,35 +98,19 @@ impl Images {
             Some(source) => Arc::clone(source),
             None => Arc::clone(opened.source.insert(reopen(&opened.reference)?)),
         };
-        let (before, list) = (opened.image.weight(), opened.image.list());
+        let list = opened.image.list();
         let done = work(&mut opened.image, &source);
-        self.weight = self.weight - before + opened.image.weight();
         self.warm_up(id);
-        if self.weight > DOCUMENTS {
-            self.slim();
+        if self.weight() > DOCUMENTS {
+            // What can be had again is read again when it is needed.
+            self.open.values_mut().for_each(|opened| opened.image.slim());
         }
-        if let (Err(failure), Some(list)) = (self.check_weight(0), list) {
+        if let (Err(failure), Some(list), Some(opened)) = (self.check_weight(0), list, self.open.get_mut(&id)) {
             // What was chosen from the list is what is too much.
-            self.change(id, |image| image.choose_again_from(list));
+            opened.image.choose_again_from(list);
             return Err(failure);
         }
         Ok(done?)
-    }
-
-    /// Forgets all that can be had again.
-    fn slim(&mut self) {
-        let all: Vec<u64> = self.open.keys().copied().collect();
-        for id in all {
-            self.change(id, Image::slim);
-        }
-    }
-
-    fn change(&mut self, id: u64, change: impl FnOnce(&mut Image)) {
-        if let Some(opened) = self.open.get_mut(&id) {
-            let before = opened.image.weight();
-            change(&mut opened.image);
-            self.weight = self.weight - before + opened.image.weight();
-        }
     }
 
     /// Notes that a source was used, and closes the one that was used longest ago if there are too many.

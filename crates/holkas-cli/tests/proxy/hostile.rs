@@ -316,7 +316,7 @@ fn there_is_an_end_to_open_images_and_their_documents() {
 fn answers_fit_into_packets() {
     let temp = tempfile::tempdir().unwrap();
     let image = (0..300).fold(ImageBuilder::oci(), |image, n| {
-        image.layer(TarBuilder::new().file(&format!("f{n}"), 0o644, "x").finish())
+        image.layer(TarBuilder::new().file(format!("f{n}"), 0o644, "x").finish())
     });
     let image = image.build();
     image.write_dir(temp.path().join("dir"));
