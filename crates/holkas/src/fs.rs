@@ -164,7 +164,8 @@ impl Dir {
     /// Opens a directory directly below, making it with exactly this mode if it is missing.
     pub fn make(&self, name: impl AsRef<[u8]>, mode: u32) -> Result<Self> {
         let name = name.as_ref();
-        match rustix::fs::mkdirat(&self.fd, path_of(name), Mode::from_raw_mode(0o700)) {
+        // As it shall be, less the umask: who is killed before the mode is set leaves no other directory behind.
+        match rustix::fs::mkdirat(&self.fd, path_of(name), Mode::from_raw_mode(0o700 | (mode & 0o777))) {
             Ok(()) => {
                 let made = self.sub(name)?;
                 rustix::fs::fchmod(&made.fd, Mode::from_raw_mode(mode))
