@@ -3,8 +3,6 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use holkas::progress::Cancel;
-
 use crate::{proxy, report};
 
 /// Runs what was typed after `skopeo`.
@@ -13,12 +11,5 @@ pub(crate) fn run(typed: &[OsString]) -> ExitCode {
     if !typed.iter().any(|word| word == PROXY) {
         return ExitCode::from(report::FAILED);
     }
-    crate::open_many_files();
-    let cancel = Cancel::default();
-    let run =
-        crate::stop_on_signals(&cancel).and_then(|()| proxy::run_typed(typed.iter().filter(|w| *w != PROXY), &cancel));
-    match run {
-        Ok(proxy::Typed::Wrong) => ExitCode::from(report::FAILED),
-        result => report::report(result.map(drop), report::Form::Text),
-    }
+    report::report(proxy::run_typed(typed.iter().filter(|word| *word != PROXY)), report::Form::Text)
 }
