@@ -95,7 +95,7 @@ esac
 heading "demo"
 HOLKAS="$binary" scripts/demo.sh
 
-NOT_RUN+=("the image proxy's reference client: scripts/proxy-client.sh fetches it, and an async runtime with it")
+NOT_RUN+=("the image proxy's clients: scripts/proxy-client.sh and scripts/proxy-composefs.sh fetch them, and what they bring")
 
 if command -v cargo-deny >/dev/null; then
     heading "cargo deny"
