@@ -67,6 +67,7 @@ shellcheck .ci/run scripts/*.sh bench/*.sh
 heading "format"
 cargo fmt --all --check
 cargo fmt --manifest-path fuzz/Cargo.toml --check
+cargo fmt --manifest-path proxy-client/Cargo.toml --check
 
 heading "lints"
 cargo clippy --locked --workspace --all-targets -- -D warnings
