@@ -34,7 +34,7 @@ must "sha256:" /holkas manifest-digest /samples/images/greeter/manifest.json
 must new /holkas --insecure-policy embed --progress none /samples/images.toml --root /os
 must present /holkas --insecure-policy embed --progress none /samples/images.toml --root /os
 bare /holkas --insecure-policy copy -q dir:/samples/images/greeter 'containers-storage:[vfs@/store+/run]localhost/greeter:1'
-bare /holkas --insecure-policy copy -q 'containers-storage:[overlay@/os/usr/share/containers/storage+/run]localhost/greeter:1' \
+bare /holkas --insecure-policy copy -q 'containers-storage:[overlay@/os/usr/share/containers/storage+/run]registry.example.org/samples/greeter:3' \
     --allow-changes oci-archive:/greeter.tar
 bare /skopeo --insecure-policy copy -q dir:/samples/images/greeter dir:/greeter
 diff -r "$here/samples/images/greeter" "$root/greeter"

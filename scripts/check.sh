@@ -67,6 +67,7 @@ shellcheck .ci/run scripts/*.sh bench/*.sh
 heading "format"
 cargo fmt --all --check
 cargo fmt --manifest-path fuzz/Cargo.toml --check
+cargo fmt --manifest-path proxy-client/Cargo.toml --check
 
 heading "lints"
 cargo clippy --locked --workspace --all-targets -- -D warnings
@@ -98,7 +99,7 @@ scripts/bare-root.sh "$binary"
 heading "demo"
 HOLKAS="$binary" scripts/demo.sh
 
-NOT_RUN+=("the image proxy's reference client: scripts/proxy-client.sh fetches it, and an async runtime with it")
+NOT_RUN+=("the image proxy's clients: scripts/proxy-client.sh and scripts/proxy-composefs.sh fetch them, and what they bring")
 
 if command -v cargo-deny >/dev/null; then
     heading "cargo deny"

@@ -20,7 +20,8 @@ cargo build --locked --release --manifest-path proxy-client/Cargo.toml --target-
 client=$target/release/holkas-proxy-client
 
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+# skopeo leaves the store mounted that it has read.
+trap 'umount "$work/root/overlay" 2>/dev/null || true; rm -rf "$work"' EXIT
 mkdir "$work/ours"
 ln -s "$HOLKAS" "$work/ours/skopeo"
 

@@ -18,7 +18,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use clap::Parser;
-use holkas::Result;
+use holkas::error::{Error, Result};
 use holkas::open::Rooms;
 use holkas::policy::Policy;
 use holkas::progress::Cancel;
@@ -63,29 +63,19 @@ pub(crate) fn serve(packets: &Packets, around: &dyn Surroundings, scratch: &Path
 }
 
 /// Runs what was typed after `skopeo` for the subcommand `experimental-image-proxy`: its global flags and its own, in
-/// any order, without the subcommand itself.
-pub(crate) fn run_typed<'a>(typed: impl IntoIterator<Item = &'a OsString>, cancel: &Cancel) -> Result<Typed> {
+/// any order, without the subcommand itself. All that a program needs is set up here.
+pub(crate) fn run_typed<'a>(typed: impl IntoIterator<Item = &'a OsString>) -> Result<()> {
     let program = OsStr::new("experimental-image-proxy");
-    match ExperimentalImageProxy::try_parse_from(
-        std::iter::once(program).chain(typed.into_iter().map(OsString::as_os_str)),
-    ) {
+    let words = std::iter::once(program).chain(typed.into_iter().map(OsString::as_os_str));
+    match ExperimentalImageProxy::try_parse_from(words) {
         Ok(ExperimentalImageProxy { global, proxy }) => {
-            let setting = Setting { global: &global, cancel };
-            crate::commands::proxy::run(&proxy, &setting).map(|()| Typed::Run)
+            crate::open_many_files();
+            let cancel = Cancel::default();
+            crate::stop_on_signals(&cancel)?;
+            crate::commands::proxy::run(&proxy, &Setting { global: &global, cancel: &cancel })
         }
-        Err(error) => {
-            // What cannot be printed cannot be reported either; the exit code still says it.
-            let _nobody_left = error.print();
-            Ok(if error.use_stderr() { Typed::Wrong } else { Typed::Run })
-        }
+        Err(error) if error.use_stderr() => Err(Error::invalid(error.to_string().trim_end())),
+        // Help and the version are for standard output.
+        Err(error) => Ok(error.print()?),
     }
-}
-
-/// What became of what was typed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Typed {
-    /// It was run, or its help was asked for.
-    Run,
-    /// It was wrong usage, and the user was told.
-    Wrong,
 }

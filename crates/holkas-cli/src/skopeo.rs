@@ -104,7 +104,8 @@ fn answer(typed: &[OsString]) -> Result<(), Failure> {
         return Err(unrecognised(name));
     };
     if command.name == PROXY {
-        return image_proxy(typed);
+        // Its flags, which may stand on both sides of it, are its own to read.
+        return Ok(proxy::run_typed(typed.iter().filter(|word| *word != PROXY))?);
     }
     let tls_verify = given.choice("tls-verify");
     given.forget("tls-verify");
@@ -144,17 +145,6 @@ fn answer(typed: &[OsString]) -> Result<(), Failure> {
         let (help, usage, unchangeable) = failure.take().unwrap_or_default();
         Failure { error, help, usage, unchangeable }
     })
-}
-
-/// Serves images: its flags, which may stand on both sides of the command, are its own to read.
-fn image_proxy(typed: &[OsString]) -> Result<(), Failure> {
-    crate::open_many_files();
-    let cancel = Cancel::default();
-    crate::stop_on_signals(&cancel)?;
-    match proxy::run_typed(typed.iter().filter(|word| *word != PROXY), &cancel)? {
-        proxy::Typed::Run => Ok(()),
-        proxy::Typed::Wrong => Err(usage("the command line was not understood")),
-    }
 }
 
 fn as_usage(error: Error) -> Failure {
