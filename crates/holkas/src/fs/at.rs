@@ -138,18 +138,18 @@ pub fn set_xattr(dir: BorrowedFd<'_>, name: &[u8], key: &[u8], value: &[u8]) -> 
     rustix::fs::lsetxattr(path_of(&path_in(dir, name)), path_of(key), value, XattrFlags::empty())
 }
 
-/// Takes an extended attribute away and returns what it was; `None` if there was none.
-pub fn take_xattr(dir: BorrowedFd<'_>, name: &[u8], key: &[u8]) -> Result<Option<Vec<u8>>, Errno> {
-    let (path, key) = (path_in(dir, name), path_of(key));
-    let path = path_of(&path);
-    let mut value = match rustix::fs::lgetxattr_query(path, key) {
+/// Takes an extended attribute of a directory away and returns what it was; `None` if there was none.
+pub fn take_xattr(dir: BorrowedFd<'_>, key: &[u8]) -> Result<Option<Vec<u8>>, Errno> {
+    // The descriptor may be for `at` calls only.
+    let (dir, key) = (open_dir(dir, b".")?, path_of(key));
+    let mut value = match rustix::fs::fgetxattr_query(&dir, key) {
         Ok(length) => vec![0; length],
         Err(Errno::NODATA | Errno::OPNOTSUPP) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let length = rustix::fs::lgetxattr(path, key, value.as_mut_slice())?;
+    let length = rustix::fs::fgetxattr(&dir, key, value.as_mut_slice())?;
     value.truncate(length);
-    rustix::fs::lremovexattr(path, key)?;
+    rustix::fs::fremovexattr(&dir, key)?;
     Ok(Some(value))
 }
 

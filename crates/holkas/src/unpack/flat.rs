@@ -105,7 +105,7 @@ impl<'d> FlatTree<'d> {
             });
         }
         for list in [DEFAULT_LIST, b"system.posix_acl_access"] {
-            at::take_xattr(into.as_fd(), b".", list).map_err(allowed)?;
+            at::take_xattr(into.as_fd(), list).map_err(allowed)?;
         }
         let name = format!("{UNVERIFIED}{:016x}", RandomState::new().hash_one(()));
         let staging = (into.make(&name, 0o700)?, name);

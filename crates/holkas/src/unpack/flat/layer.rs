@@ -253,7 +253,7 @@ impl<'m, 'd> LayerTree<'m, 'd> {
         if !known {
             self.view.mark(&key, Place::NOTED);
             self.pending.times.push((path.to_vec(), times_of(stat)));
-            if let Some(list) = at::take_xattr(fd.as_fd(), b".", DEFAULT_LIST)? {
+            if let Some(list) = at::take_xattr(fd.as_fd(), DEFAULT_LIST)? {
                 self.list_bytes += list.len() as u64;
                 self.pending.lists.push((path.to_vec(), list));
             }
