@@ -43,9 +43,6 @@ pub(crate) trait Surroundings {
 
     /// Returns how registries are spoken to.
     fn client(&self) -> Result<Client>;
-
-    /// Returns whether an image is refused for which the policy demands no signature.
-    fn signed_only(&self) -> bool;
 }
 
 /// Answers the requests that come in packets, until the client is gone or wants no more. `scratch` is for large files.

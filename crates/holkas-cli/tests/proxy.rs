@@ -372,7 +372,7 @@ fn the_policy_is_obeyed() {
     command.args(["proxy", "--policy", &at("policy.json"), "--require-signed"]);
     let client = Client::initialized(command);
     let Failure(_, error) = client.plain("OpenImage", json!([format!("dir:{}", at("yes"))])).unwrap_err();
-    assert!(error.contains("no signature verification policy found"), "{error}");
+    assert!(error.contains("No signature verification policy found"), "{error}");
     client.shutdown();
     // Without a policy nothing begins.
     let client = Client::of({

@@ -23,6 +23,7 @@ use crate::fs::{Dir, at};
 use crate::limits::{CHUNK, PATH};
 use crate::progress::Cancel;
 use entry::{BLOCK, Entry, Kind};
+pub(crate) use entry::{octal, sum};
 
 /// What was written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

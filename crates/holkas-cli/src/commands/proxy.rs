@@ -57,7 +57,8 @@ struct Around<'a> {
 
 impl Surroundings for Around<'_> {
     fn policy(&self) -> Result<Policy> {
-        self.setting.policy()
+        let policy = self.setting.policy()?;
+        Ok(if self.arguments.require_signed { policy.signed_only() } else { policy })
     }
 
     fn rooms(&self) -> Result<Rooms> {
@@ -70,9 +71,5 @@ impl Surroundings for Around<'_> {
         let asked = &self.arguments.network;
         let network = Network { no_cache: asked.cache.is_none(), ..asked.clone() };
         registries::client(&typed, &network, &self.setting, &self.monitor)
-    }
-
-    fn signed_only(&self) -> bool {
-        self.arguments.require_signed
     }
 }

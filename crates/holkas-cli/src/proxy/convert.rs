@@ -3,6 +3,7 @@
 use holkas::error::{Context, Error, Result};
 use holkas::inspect::OciConfig;
 use holkas::limits::{CONFIG, MANIFEST};
+use holkas::oci::json::go_escaped;
 use holkas::oci::media_type::{self, Meaning};
 use holkas::oci::{Algorithm, Compression, Descriptor, Manifest, MediaType};
 use holkas::verify::{UntrustedBlob, VerifiedBytes};
@@ -21,7 +22,7 @@ pub(super) struct Converted {
 /// Makes OCI's form of a Docker image.
 pub(super) fn convert(manifest: &Manifest, config: &VerifiedBytes) -> Result<Converted> {
     let frame = || format!("converting image {} to OCI", manifest.digest());
-    let bytes = OciConfig::parse(config.bytes()).and_then(|config| written(&config)).context(frame)?;
+    let bytes = OciConfig::parse(config.bytes()).and_then(|config| config.to_bytes()).context(frame)?;
     let config = named(bytes, media_type::OCI_CONFIG, CONFIG).context(frame)?;
     let media_type = MediaType::new(media_type::OCI_CONFIG);
     let described = Descriptor::new(media_type, *config.digest(), config.bytes().len() as u64);
@@ -72,15 +73,7 @@ fn invalid(error: serde_json::Error) -> Error {
     Error::invalid(error.to_string())
 }
 
-/// Writes a value as Go does: without spaces, and what HTML knows escaped. These characters occur in strings only.
+/// Writes a value as Go does: without spaces, and what HTML knows escaped.
 fn written(value: &impl Serialize) -> Result<Vec<u8>> {
-    let text = serde_json::to_string(value).map_err(invalid)?;
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => out.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    Ok(out.into_bytes())
+    Ok(go_escaped(&serde_json::to_string(value).map_err(invalid)?).into_bytes())
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 
 use super::entries::BLOCK;
 use crate::error::{Context, Error, Result};
+use crate::layer_tar::{octal, sum};
 
 /// Headers without a trace of the moment or the maker: owner 0:0 without names, time 0.
 #[derive(Debug, Clone, Copy)]
@@ -49,17 +50,9 @@ impl Header<'_> {
             header[257..265].copy_from_slice(b"ustar  \0");
             header[329..345].fill(0);
         }
-        header[148..156].fill(b' ');
-        let sum: u64 = header.iter().map(|b| u64::from(*b)).sum();
-        octal(&mut header[148..155], sum);
+        sum(&mut header);
         header
     }
-}
-
-fn octal(field: &mut [u8], value: u64) {
-    let digits = field.len() - 1;
-    field[..digits].copy_from_slice(format!("{value:0digits$o}").as_bytes());
-    field[digits] = 0;
 }
 
 /// Writes at a position of a file, never past what was reserved.

@@ -162,14 +162,20 @@ impl Header<'_> {
         header[257..265].copy_from_slice(b"ustar\x0000");
         octal(&mut header[329..337], self.device.0.into());
         octal(&mut header[337..345], self.device.1.into());
-        header[148..156].fill(b' ');
-        let sum: u64 = header.iter().map(|byte| u64::from(*byte)).sum();
-        octal(&mut header[148..155], sum);
+        sum(&mut header);
         header
     }
 }
 
-fn octal(field: &mut [u8], value: u64) {
+/// Writes the check sum of a header, all other fields of which are set.
+pub(crate) fn sum(header: &mut [u8; 512]) {
+    header[148..156].fill(b' ');
+    let sum: u64 = header.iter().map(|byte| u64::from(*byte)).sum();
+    octal(&mut header[148..155], sum);
+}
+
+/// Writes a number into a field of a header, in octal digits, as many as it has room for beside a NUL.
+pub(crate) fn octal(field: &mut [u8], value: u64) {
     let digits = field.len() - 1;
     field[..digits].copy_from_slice(format!("{value:0digits$o}").as_bytes());
     field[digits] = 0;
