@@ -131,7 +131,7 @@ fn modules_that_are_not_started_by_osbuild_say_so() {
         String::from_utf8(output.stderr).unwrap()
     };
     assert!(run(SKOPEO, &[]).contains("this is a module of osbuild"));
-    assert!(run(SKOPEO, &["--service-fd", "1"]).contains("standard streams"));
+    assert!(run(SKOPEO, &["--service-fd", "1"]).contains("it is no socket"));
     assert!(run(SKOPEO, &["--service-fd=777"]).contains("taking over descriptor 777"));
     assert!(run("org.osbuild.curl", &[]).contains("holkas is no source `org.osbuild.curl`"));
 }
