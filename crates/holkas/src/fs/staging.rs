@@ -114,8 +114,16 @@ impl Drop for Staging {
             return;
         }
         // An error here leaves an `.unverified-*` directory, which the next writer sweeps.
-        let _swept_later = self.parent.remove_all(&self.name);
+        let _swept_later = remove(&self.parent, self.name.as_bytes(), &self.dir);
     }
+}
+
+/// Removes a staging directory, its lock last: a run that is killed meanwhile leaves one that can be swept.
+fn remove(parent: &Dir, name: &[u8], dir: &Dir) -> Result<()> {
+    for entry in dir.entries()?.iter().filter(|entry| *entry != LOCK) {
+        dir.remove_all(entry.as_bytes())?;
+    }
+    parent.remove_all(name)
 }
 
 /// Opens the lock of a staging directory, making it if `create` says so; `None` if it, or the directory, is not there.
@@ -190,7 +198,7 @@ fn sweep_after(parent: &Dir, before: impl Fn(&Dir) -> Result<()>) -> Result<bool
                 before(&dir)?;
                 // Its writer, if he was about to lock it, sees that it is gone, and takes another.
                 if parent.names(name.as_bytes(), &dir) {
-                    parent.remove_all(name.as_bytes())?;
+                    remove(parent, name.as_bytes(), &dir)?;
                     swept = true;
                 }
             }
