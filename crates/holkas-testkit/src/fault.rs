@@ -119,7 +119,9 @@ pub struct Moments {
 }
 
 impl Moments {
-    /// Moments before `most`, which is at least a microsecond.
+    /// Moments before `most`, which is at least a microsecond, and for a beginning about as long as a run takes.
+    ///
+    /// How long runs take changes with what else the machine does: `most` follows, up and down.
     pub fn within(most: Duration) -> Self {
         Self { state: 1, most }
     }
@@ -136,7 +138,10 @@ impl Moments {
         let most = u64::try_from(self.most.as_micros()).expect("half a million years");
         std::thread::sleep(Duration::from_micros((self.state >> 33) % most));
         child.kill().expect("a child that nobody has waited for");
-        !child.wait().expect("a child").success()
+        let killed = !child.wait().expect("a child").success();
+        let next = if killed { most + most / 32 } else { most - most / 8 };
+        self.most = Duration::from_micros(next.max(100));
+        killed
     }
 }
 
