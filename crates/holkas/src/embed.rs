@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::copy::{self, CopyOptions, layers};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::fs::beneath::Beneath;
-use crate::fs::{self, Dir, display};
+use crate::fs::{self, Dir, Reach, display};
 use crate::image::{Image, ImageDestination, ImageSource, open_top};
 use crate::limits::{INDEX_DEPTH, MANIFEST};
 use crate::oci::{Algorithm, Digest, Document, ImageId, Index, Manifest, Platform};
@@ -37,6 +37,8 @@ pub struct EmbedOptions<'a> {
     pub driver: Driver,
     /// The time for everything that no image gives a time, in seconds since 1970.
     pub clock: i64,
+    /// How far the store must have come when all is done.
+    pub reach: Reach,
     /// The policy that every image must pass.
     pub policy: &'a Policy,
     /// Opens a source.
@@ -100,7 +102,8 @@ fn attempt_embed(
     monitor: &dyn Monitor,
 ) -> Result<Vec<Embedded>> {
     let place = Beneath::create(root, store, 0o755)?;
-    let destination = StorageDestination::create(place.dir().reopen()?, options.driver, Vec::new(), options.clock)?;
+    let destination = StorageDestination::create(place.dir().reopen()?, options.driver, Vec::new(), options.clock)?
+        .reaching(options.reach);
     let mut report = Vec::new();
     for image in images {
         let one = embed_image(image, &destination, options, monitor);

@@ -17,7 +17,7 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::fan_out::{Reader, Source, fan_out};
 use crate::fs::staging::Staging;
 use crate::fs::write_back::WriteBack;
-use crate::fs::{Dir, display};
+use crate::fs::{Dir, Reach, display};
 use crate::image::{Image, ImageSource, Layer, LayerReader, open_top};
 use crate::layout::place::Place;
 use crate::limits::PLACES;
@@ -41,15 +41,6 @@ pub struct FlattenOptions<'a> {
     pub reach: Reach,
     /// Stops the run.
     pub cancel: Cancel,
-}
-
-/// How far what is written must have come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
-    /// To the disk: the file system is synced.
-    Disk,
-    /// To the operating system, as `cp` leaves it: for a tree that is only a step on the way.
-    System,
 }
 
 /// An image that was unpacked.
@@ -193,20 +184,14 @@ fn attempt(
     let bytes = image.layers.iter().map(|layer| layer.descriptor.size).sum();
     warn(source, monitor);
     monitor.event(Event::ImageStarted { image: &source.name(), layers: image.layers.len(), bytes });
-    let write_back = match options.reach {
-        Reach::Disk => Some(WriteBack::start(into).map_err(whole)?),
-        Reach::System => None,
-    };
-    let pass = Pass { source, image, cancel: &options.cancel, write_back: write_back.as_ref(), monitor };
+    let write_back = WriteBack::start(into, options.reach).map_err(whole)?;
+    let pass = Pass { source, image, cancel: &options.cancel, write_back: &write_back, monitor };
     pass.put_all(&mut tree)?;
     options.cancel.check().map_err(whole)?;
     monitor.event(Event::Committing);
     tree.end().map_err(whole)?;
-    if let Some(write_back) = &write_back {
-        write_back.finish().map_err(whole)?;
-        into.sync_file_system().map_err(whole)?;
-    }
-    Ok(())
+    write_back.finish().map_err(whole)?;
+    options.reach.sync(into).map_err(whole)
 }
 
 /// What all threads need.
@@ -215,7 +200,7 @@ struct Pass<'p> {
     source: &'p dyn ImageSource,
     image: &'p Image,
     cancel: &'p Cancel,
-    write_back: Option<&'p WriteBack>,
+    write_back: &'p WriteBack,
     monitor: &'p dyn Monitor,
 }
 
@@ -328,11 +313,8 @@ impl<'p> Pass<'p> {
         Ok(())
     }
 
-    fn give(self, to: &Source, mut plain: &mut dyn std::io::Read) -> Result<()> {
-        match self.write_back {
-            Some(write_back) => to.give_all(&mut write_back.count(plain)),
-            None => to.give_all(&mut plain),
-        }
+    fn give(self, to: &Source, plain: &mut dyn std::io::Read) -> Result<()> {
+        to.give_all(&mut self.write_back.count(plain))
     }
 
     /// Says of which layer an error is.

@@ -30,6 +30,27 @@ use crate::limits::Limit;
 /// What names that are not yet verified, or not yet whole, begin with.
 pub const UNVERIFIED: &str = ".unverified-";
 
+/// How far what is written must have come when it is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reach {
+    /// To the disk: the file system is synced.
+    #[default]
+    Disk,
+    /// To the operating system, as `cp` leaves it: for a tree that is only a step on the way, and made anew if the
+    /// machine fails.
+    System,
+}
+
+impl Reach {
+    /// Syncs the file system that a directory is on, if that is what is wanted.
+    pub fn sync(self, dir: &Dir) -> Result<()> {
+        match self {
+            Self::Disk => dir.sync_file_system(),
+            Self::System => Ok(()),
+        }
+    }
+}
+
 /// A directory that is held open.
 #[derive(Debug)]
 pub struct Dir {

@@ -3,6 +3,7 @@
 use holkas::Result;
 use holkas::copy::CopyOptions;
 use holkas::embed::{EmbedOptions, Embedded, embed, file};
+use holkas::fs::Reach;
 use holkas::open::{Rooms, open_source};
 use serde_json::json;
 
@@ -24,6 +25,7 @@ pub(crate) fn run(arguments: &cli::Embed, setting: &Setting<'_>) -> Result<()> {
     let options = EmbedOptions {
         driver: listed.driver,
         clock: rooms.clock,
+        reach: Reach::Disk,
         policy: &policy,
         open: &|reference| open_source(reference, &rooms),
         copy: CopyOptions {

@@ -4,7 +4,8 @@ use std::os::unix::ffi::OsStrExt;
 
 use holkas::Result;
 use holkas::error::Context;
-use holkas::flatten::{FlattenOptions, Reach, unpack_image_to};
+use holkas::flatten::{FlattenOptions, unpack_image_to};
+use holkas::fs::Reach;
 use holkas::fs::display;
 use holkas::open::{Rooms, open_source};
 use holkas::reference::ImageReference;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use super::Dir;
+use super::{Dir, Reach};
 use crate::error::{Error, Result};
 
 /// After so many bytes it is worth starting: what is left for the sync at the end is about as much.
@@ -30,8 +30,11 @@ struct Thread {
 }
 
 impl WriteBack {
-    /// Starts the thread for the file system that `dir` is on.
-    pub fn start(dir: &Dir) -> Result<Self> {
+    /// Starts the thread for the file system that `dir` is on; none, if nothing need reach the disk.
+    pub fn start(dir: &Dir, reach: Reach) -> Result<Self> {
+        if reach == Reach::System {
+            return Ok(Self { written: AtomicU64::new(0), thread: Mutex::default() });
+        }
         // One request waits at most: what is written meanwhile goes with it.
         let (wake, woken) = sync_channel(1);
         let dir = dir.reopen()?;

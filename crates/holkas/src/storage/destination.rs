@@ -13,7 +13,7 @@ use crate::fs::beneath::Beneath;
 use crate::fs::lock::Kind;
 use crate::fs::staging::{Staging, sweep};
 use crate::fs::write_back::WriteBack;
-use crate::fs::{Dir, times};
+use crate::fs::{Dir, Reach, times};
 use crate::image::{
     Capabilities, Image, ImageDestination, ImageWriter, Layer, LayerForm, LayerOrder, LayerReader, Stored, Support,
     UntrustedSignature,
@@ -30,6 +30,7 @@ pub struct StorageDestination {
     pub(super) root: Dir,
     pub(super) driver: Driver,
     pub(super) clock: i64,
+    pub(super) reach: Reach,
     names: Vec<Name>,
     work: Mutex<Option<Arc<Work>>>,
     /// What the store held when it was opened: publish looks again.
@@ -78,12 +79,19 @@ impl StorageDestination {
             root,
             driver,
             clock,
+            reach: Reach::Disk,
             names,
             work: Mutex::default(),
             present,
             staged: Mutex::default(),
             images: Mutex::default(),
         })
+    }
+
+    /// Says how far the images must have come when they are published; if nothing is said, to the disk.
+    #[must_use]
+    pub fn reaching(self, reach: Reach) -> Self {
+        Self { reach, ..self }
     }
 
     /// Returns whether the store holds the image already, with these names and all that would be stored with it.
@@ -174,7 +182,7 @@ impl StorageDestination {
     pub(super) fn work(&self) -> Result<Arc<Work>> {
         let mut work = self.work.lock().expect("no holder of this lock can panic");
         if work.is_none() {
-            *work = Some(Arc::new(Work::create(&self.root, self.driver)?));
+            *work = Some(Arc::new(Work::create(&self.root, self.driver, self.reach)?));
         }
         Ok(Arc::clone(work.as_ref().expect("it was just made")))
     }
@@ -192,7 +200,7 @@ pub(super) struct Work {
 }
 
 impl Work {
-    fn create(root: &Dir, driver: Driver) -> Result<Self> {
+    fn create(root: &Dir, driver: Driver, reach: Reach) -> Result<Self> {
         let (home, records) = match driver {
             Driver::Overlay => ("overlay", "overlay-layers"),
             Driver::Vfs => ("vfs/dir", "vfs-layers"),
@@ -201,7 +209,7 @@ impl Work {
         Ok(Self {
             trees: Staging::create(homes[0].dir())?,
             splits: Staging::create(homes[1].dir())?,
-            write_back: WriteBack::start(root)?,
+            write_back: WriteBack::start(root, reach)?,
             homes,
         })
     }
@@ -361,14 +369,14 @@ impl ImageDestination for StorageDestination {
 
     fn publish(self: Box<Self>) -> Result<()> {
         let changed = super::publish::publish(&self)?;
-        let Self { root, driver, clock, work, .. } = *self;
+        let Self { root, driver, clock, work, reach, .. } = *self;
         // The directories' own times are set last: the staging directories in them go first.
         if changed && let Some(work) = work.into_inner().ok().flatten().and_then(Arc::into_inner) {
             work.keep(clock)?;
         }
         if changed && let Some(skeleton) = Skeleton::open(&root, driver)? {
             skeleton.set_times(&root, clock)?;
-            root.sync_file_system()?;
+            reach.sync(&root)?;
         }
         Ok(())
     }

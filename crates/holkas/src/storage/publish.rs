@@ -29,7 +29,7 @@ pub(super) fn publish(store: &StorageDestination) -> Result<bool> {
     if !staged.is_empty() {
         store.work()?.write_back.finish()?;
     }
-    store.root.sync_file_system()?;
+    store.reach.sync(&store.root)?;
     let mut skeleton = Skeleton::create(&store.root, store.driver)?;
     if !staged.is_empty() {
         let work = store.work()?;
@@ -48,7 +48,7 @@ pub(super) fn publish(store: &StorageDestination) -> Result<bool> {
         for image in &images {
             write_items(&skeleton.images, image, store.clock)?;
         }
-        store.root.sync_file_system()?;
+        store.reach.sync(&store.root)?;
         image_records.replace(records, Some(store.clock))?;
     }
     Ok(true)
@@ -122,7 +122,7 @@ fn land_layers(
         }
         work.splits.dir().rename(split_name(id), &skeleton.layers, split_name(id))?;
     }
-    store.root.sync_file_system()?;
+    store.reach.sync(&store.root)?;
     locked.replace(alive.into_iter().chain(new).collect(), Some(store.clock))
 }
 

@@ -2,8 +2,9 @@
 
 use holkas::containers::{ResolvedImage, WithLists};
 use holkas::error::{Context, Error, Result};
-use holkas::flatten::{FlattenOptions, Reach, unpack_image};
+use holkas::flatten::{FlattenOptions, unpack_image};
 use holkas::fs::Dir;
+use holkas::fs::Reach;
 use holkas::open::open_source;
 use holkas::progress::Cancel;
 use holkas::unpack::ExcludedPath;

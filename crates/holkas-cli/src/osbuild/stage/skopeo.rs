@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use holkas::containers::ResolvedImage;
 use holkas::embed::{EmbedImage, EmbedOptions, embed};
 use holkas::error::{Context, Error, Result, printable};
+use holkas::fs::Reach;
 use holkas::open::open_source;
 use holkas::pack::{PackForm, PackImage, PackOptions, pack};
 use holkas::reference::{Driver, Name};
@@ -83,6 +84,8 @@ fn into_store(
     let options = EmbedOptions {
         driver,
         clock: arguments.clock,
+        // osbuild throws the tree away if the machine fails.
+        reach: Reach::System,
         policy: &images::policy()?,
         open: &|reference| open_source(reference, &rooms),
         copy: images::copy_options(remove_signatures),
