@@ -8,14 +8,20 @@ ln -sf "$HOLKAS" "$work/lib/sources/org.osbuild.skopeo-index"
 for module in org.osbuild.skopeo org.osbuild.container-deploy; do
     ln -sf "$HOLKAS" "$work/lib/stages/$module"
 done
-source_call() { # NAME CACHE ITEMS
-    python3 bench/osbuild_host.py "$work/lib/sources/$1" "$2" "$3"
+sources() { # CACHE MODULE ITEMS [MODULE ITEMS]…
+    python3 bench/osbuild_host.py "$@"
 }
+# bubblewrap does not pass on what its child has used, so that the stage is measured within.
 stage_call() { # NAME ARGUMENTS
     bwrap --bind / / --dev-bind /dev /dev --tmpfs /run/osbuild --ro-bind "$2" /run/osbuild/api/arguments \
-        --unshare-net --unshare-pid --cap-add ALL "$work/lib/stages/$1"
+        --unshare-net --unshare-pid --cap-add ALL \
+        /usr/bin/time -f '%U %S %M' -o "$work/stage-time" "$work/lib/stages/$1"
 }
-export -f source_call stage_call
+stages=()
+note_stage() { # TITLE
+    stages+=("- $1: $(awk '{ printf "%.2f s CPU, peak %.0f MiB", $1 + $2, $3 / 1024 }' "$work/stage-time")")
+}
+export -f sources stage_call
 export work images mount_point HOLKAS
 
 # fetch, merge and store of one image of a list.
@@ -43,8 +49,8 @@ SH
 cat >"$work/our-fetch" <<'SH'
 set -eu
 mkdir -p "$mount_point/sources" "$mount_point/tree" "$mount_point/inputs"
-source_call org.osbuild.skopeo "$mount_point/sources" "$work/items.json"
-source_call org.osbuild.skopeo-index "$mount_point/sources" "$work/lists.json"
+sources "$mount_point/sources" "$work/lib/sources/org.osbuild.skopeo" "$work/items.json" \
+    "$work/lib/sources/org.osbuild.skopeo-index" "$work/lists.json"
 # The input's part, which mounts.
 ln -s "$mount_point/sources/org.osbuild.containers/$id/image" "$mount_point/inputs/$id"
 stage_call org.osbuild.skopeo "$work/store.json"
@@ -72,6 +78,7 @@ JSON
     ours=$(time_of fresh bash "$work/our-fetch")
     theirs=$(time_of fresh bash "$work/stock-fetch")
     row "osbuild: fetch, merge and store of a multi-arch image" "$ours" "$theirs"
+    note_stage "the stage org.osbuild.skopeo"
 fi
 
 # One source with twenty images that share a base.
@@ -97,7 +104,7 @@ if wanted osbuild-source; then
     jq 'map({key: .ImageID, value: {image: {name: .Source, digest: .Digest, "tls-verify": false}}}) | from_entries' \
         <<<"$resolved" >"$work/twenty.json"
     export from
-    ours=$(time_of fresh bash -c 'mkdir -p "$mount_point/sources"; source_call org.osbuild.skopeo "$mount_point/sources" "$work/twenty.json"')
+    ours=$(time_of fresh bash -c 'mkdir -p "$mount_point/sources"; sources "$mount_point/sources" "$work/lib/sources/org.osbuild.skopeo" "$work/twenty.json"')
     theirs=$(time_of fresh bash "$work/stock-twenty")
     row "osbuild: a source of 20 images that share their base" "$ours" "$theirs"
 fi
@@ -123,4 +130,6 @@ JSON
     ours=$(time_of fresh bash -c 'mkdir -p "$mount_point/tree"; stage_call org.osbuild.container-deploy "$work/deploy.json"')
     theirs=$(time_of fresh bash "$work/stock-deploy")
     row "osbuild: container-deploy of the big image" "$ours" "$theirs"
+    note_stage "the stage org.osbuild.container-deploy"
 fi
+[ "${#stages[@]}" = 0 ] || printf '%s\n' "" "In the sandbox:" "" "${stages[@]}"
