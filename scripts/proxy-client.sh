@@ -4,8 +4,9 @@
 #
 #     scripts/proxy-client.sh
 #
-# The client and what it brings (an async runtime, among others) come from the package registry. HOLKAS=PATH names another binary than the debug build; SKOPEO=PATH has the second half say,
-# too, what another server of the protocol gives for the same images.
+# The client and what it brings (an async runtime, among others) come from the package registry. HOLKAS=PATH names
+# another binary than the debug build; SKOPEO=PATH has the second half say, too, what another server of the protocol
+# gives for the same images.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -157,6 +157,17 @@ pub fn pieces(layer: &mut dyn BufRead, take: Split<'_>) -> Result<()> {
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 
+/// Returns the name that a whiteout hides in its directory.
+fn hidden_by<'p>(header: &tar::Header, path: &'p [u8]) -> Result<&'p [u8]> {
+    if header.size > 0 {
+        return Err(Error::invalid("a whiteout with contents"));
+    }
+    match &base(path)[WHITEOUT.len()..] {
+        b"" | b"." | b".." => Err(Error::invalid("a whiteout of nothing that can be named")),
+        hidden => Ok(hidden),
+    }
+}
+
 fn after(header: &tar::Header, entries: u64) -> String {
     match entries {
         0 => "reading the first entry of the layer's tar".into(),

@@ -15,7 +15,7 @@ use super::files::{Files, SMALL};
 use super::header::Kind;
 use super::parents::{Found, Parents};
 use super::tar::{Header, Reader};
-use super::{Names, OPAQUE, OnDisk, UnpackOptions, WHITEOUT, base, clean, parent};
+use super::{Names, OPAQUE, OnDisk, UnpackOptions, WHITEOUT, base, clean, hidden_by, parent};
 use crate::error::{Context, Error, Result, printable};
 use crate::fs::{Dir, at};
 use crate::limits::LAYER_DIRECTORIES;
@@ -231,13 +231,7 @@ impl<'d> Tree<'d> {
     }
 
     fn put_whiteout(&mut self, header: &Header, path: &[u8]) -> Result<()> {
-        let hidden = &base(path)[WHITEOUT.len()..];
-        if header.size > 0 {
-            return Err(Error::invalid("a whiteout with contents"));
-        }
-        if matches!(hidden, b"" | b"." | b"..") {
-            return Err(Error::invalid("a whiteout of nothing that can be named"));
-        }
+        let hidden = hidden_by(header, path)?;
         self.files.settle();
         match self.open_parent(path) {
             Ok(()) => {}

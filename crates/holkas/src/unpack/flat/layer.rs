@@ -17,7 +17,7 @@ use super::super::files::{Files, SMALL};
 use super::super::header::Kind;
 use super::super::parents::Parents;
 use super::super::tar::{Header, Reader};
-use super::super::{OPAQUE, WHITEOUT, after, base, clean, parent};
+use super::super::{OPAQUE, WHITEOUT, after, base, clean, hidden_by, parent};
 use super::view::{Key, Lost, Missing, Place, View, staged_name};
 use super::{DEFAULT_LIST, FlatTree, Pending, Wanted, times_of};
 use crate::error::{Context, Error, Result, printable};
@@ -467,13 +467,7 @@ impl<'m, 'd> LayerTree<'m, 'd> {
     }
 
     fn put_whiteout(&mut self, header: &Header, path: &[u8]) -> Result<()> {
-        let hidden = &base(path)[WHITEOUT.len()..];
-        if header.size > 0 {
-            return Err(Error::invalid("a whiteout with contents"));
-        }
-        if matches!(hidden, b"" | b"." | b"..") {
-            return Err(Error::invalid("a whiteout of nothing that can be named"));
-        }
+        let hidden = hidden_by(header, path)?;
         match self.enter(parent(path)) {
             Ok(()) => {}
             // The directory was itself removed: `rm -rf` of a tree is written so by some.
