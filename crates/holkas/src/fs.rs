@@ -185,15 +185,24 @@ impl Dir {
     /// Opens a directory directly below, making it with exactly this mode if it is missing.
     pub fn make(&self, name: impl AsRef<[u8]>, mode: u32) -> Result<Self> {
         let name = name.as_ref();
+        match self.make_new(name, mode)? {
+            Some(made) => Ok(made),
+            None => self.sub(name),
+        }
+    }
+
+    /// Makes a directory directly below with exactly this mode; `None` if the name is taken.
+    pub fn make_new(&self, name: impl AsRef<[u8]>, mode: u32) -> Result<Option<Self>> {
+        let name = name.as_ref();
         // As it shall be, less the umask: who is killed before the mode is set leaves no other directory behind.
         match rustix::fs::mkdirat(&self.fd, path_of(name), Mode::from_raw_mode(0o700 | (mode & 0o777))) {
             Ok(()) => {
                 let made = self.sub(name)?;
                 rustix::fs::fchmod(&made.fd, Mode::from_raw_mode(mode))
                     .context(|| self.frame("setting mode of", name))?;
-                Ok(made)
+                Ok(Some(made))
             }
-            Err(Errno::EXIST) => self.sub(name),
+            Err(Errno::EXIST) => Ok(None),
             Err(error) => Err(error).context(|| self.frame("creating directory", name)),
         }
     }
@@ -215,15 +224,11 @@ impl Dir {
         let name = name.as_ref();
         let frame = || self.frame("opening", name);
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let made = rustix::fs::openat(
-            &self.fd,
-            path_of(name),
-            flags | OFlags::CREATE | OFlags::EXCL,
-            Mode::from_raw_mode(0o600),
-        );
-        match made {
+        // As it shall be, less the umask, for who is killed before the mode is set.
+        let (create, mode) = (flags | OFlags::CREATE | OFlags::EXCL, Mode::from_raw_mode(mode));
+        match rustix::fs::openat(&self.fd, path_of(name), create, mode) {
             Ok(fd) => {
-                rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode)).context(frame)?;
+                rustix::fs::fchmod(&fd, mode).context(frame)?;
                 Ok(File::from(fd))
             }
             Err(Errno::EXIST) => {

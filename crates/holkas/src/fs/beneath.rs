@@ -57,26 +57,30 @@ impl Beneath {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         // Resolved from the root each time: an absolute symlink means the tree's own root.
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let next = match rustix::fs::openat2(root, path_of(relative), flags, Mode::empty(), resolve) {
-            Ok(fd) => Dir { fd, path: root.path_of(relative) },
-            Err(Errno::NOENT) => {
-                if self.dir.exists(name)? {
-                    return Err(Error::invalid(format!(
-                        "`{}` is a dangling symlink",
-                        display(&self.dir.path_of(name))
-                    )));
+        loop {
+            match rustix::fs::openat2(root, path_of(relative), flags, Mode::empty(), resolve) {
+                Ok(fd) => {
+                    self.dir = Dir { fd, path: root.path_of(relative) };
+                    return Ok(());
                 }
-                if self.made.is_empty() {
-                    self.before = Some(times_of(&self.dir)?);
-                }
-                let made = self.dir.make(name, mode)?;
-                self.made.push((self.dir.reopen()?, name.to_vec()));
-                made
+                Err(Errno::NOENT) => {}
+                Err(error) => return Err(error.into()),
             }
-            Err(error) => return Err(error.into()),
-        };
-        self.dir = next;
-        Ok(())
+            if self.dir.read_link(name)?.is_some() {
+                let link = self.dir.path_of(name);
+                return Err(Error::invalid(format!("`{}` is a dangling symlink", display(&link))));
+            }
+            let before = times_of(&self.dir)?;
+            // Another process may make it at the same moment: then it is opened, and is not ours to take back.
+            if let Some(made) = self.dir.make_new(name, mode)? {
+                if self.made.is_empty() {
+                    self.before = Some(before);
+                }
+                let parent = std::mem::replace(&mut self.dir, made);
+                self.made.push((parent, name.to_vec()));
+                return Ok(());
+            }
+        }
     }
 
     /// Returns the directory.
@@ -110,6 +114,30 @@ impl Drop for Beneath {
         }
         if let (Some(before), Some((parent, _))) = (&self.before, self.made.first()) {
             let _cosmetic = rustix::fs::futimens(parent, before);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn those_that_make_one_directory_at_once_all_have_it() {
+        for _ in 0..50 {
+            let temp = tempfile::tempdir().expect("a temporary directory");
+            let root = Dir::open(temp.path()).expect("it is there");
+            let path = Path::new("/var/lib/containers/storage");
+            std::thread::scope(|scope| {
+                let make = || Beneath::create(&root, path, 0o755).and_then(|beneath| beneath.keep(0));
+                let threads: Vec<_> = (0..8).map(|_| scope.spawn(make)).collect();
+                for thread in threads {
+                    thread.join().expect("it does not panic").expect("it is made, or found");
+                }
+            });
+            assert!(root.sub_if_exists("var/lib/containers/storage").expect("it can be opened").is_some());
         }
     }
 }

@@ -119,11 +119,17 @@ impl Drop for Staging {
 }
 
 /// Removes a staging directory, its lock last: a run that is killed meanwhile leaves one that can be swept.
+///
+/// Once the lock has no name, a sweeper may remove the directory before we do, and another writer take its name.
 fn remove(parent: &Dir, name: &[u8], dir: &Dir) -> Result<()> {
     for entry in dir.entries()?.iter().filter(|entry| *entry != LOCK) {
         dir.remove_all(entry.as_bytes())?;
     }
-    parent.remove_all(name)
+    dir.remove_file(LOCK)?;
+    match rustix::fs::unlinkat(parent, super::path_of(name), AtFlags::REMOVEDIR) {
+        Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
+        Err(error) => Err(error).context(|| format!("removing `{}`", super::display(&parent.path_of(name)))),
+    }
 }
 
 /// Opens the lock of a staging directory, making it if `create` says so; `None` if it, or the directory, is not there.
@@ -244,6 +250,24 @@ mod tests {
             threads.into_iter().map(|thread| thread.join().expect("it does not panic")).collect()
         });
         assert_eq!(names.len(), 8);
+        assert!(parent.entries().expect("it can be listed").is_empty());
+    }
+
+    #[test]
+    fn what_one_removes_is_no_error_for_another() {
+        let temp = tempfile::tempdir().expect("a temporary directory");
+        let parent = Dir::open(temp.path()).expect("it is there");
+        let stage = || {
+            for _ in 0..200 {
+                let staging = Staging::create(&parent).expect("a directory of its own");
+                staging.dir().write("file", b"", 0o644).expect("it is ours");
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(stage);
+            }
+        });
         assert!(parent.entries().expect("it can be listed").is_empty());
     }
 }
