@@ -14,18 +14,14 @@ mod request;
 mod server;
 mod spool;
 
-use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use clap::Parser;
-use holkas::error::{Error, Result};
+use holkas::error::Result;
 use holkas::open::Rooms;
 use holkas::policy::Policy;
 use holkas::progress::Cancel;
 use holkas::registry::Client;
 
-use crate::cli::proxy::ExperimentalImageProxy;
-use crate::commands::Setting;
 use crate::seqpacket::Packets;
 
 /// The version of the protocol: the first with error codes and `GetRawBlob`.
@@ -57,22 +53,4 @@ pub(crate) fn serve(packets: &Packets, around: &dyn Surroundings, scratch: &Path
         packets.end();
         served
     })
-}
-
-/// Runs what was typed after `skopeo` for the subcommand `experimental-image-proxy`: its global flags and its own, in
-/// any order, without the subcommand itself. All that a program needs is set up here.
-pub(crate) fn run_typed<'a>(typed: impl IntoIterator<Item = &'a OsString>) -> Result<()> {
-    let program = OsStr::new("experimental-image-proxy");
-    let words = std::iter::once(program).chain(typed.into_iter().map(OsString::as_os_str));
-    match ExperimentalImageProxy::try_parse_from(words) {
-        Ok(ExperimentalImageProxy { global, proxy }) => {
-            crate::open_many_files();
-            let cancel = Cancel::default();
-            crate::stop_on_signals(&cancel)?;
-            crate::commands::proxy::run(&proxy, &Setting { global: &global, cancel: &cancel })
-        }
-        Err(error) if error.use_stderr() => Err(Error::invalid(error.to_string().trim_end())),
-        // Help and the version are for standard output.
-        Err(error) => Ok(error.print()?),
-    }
 }

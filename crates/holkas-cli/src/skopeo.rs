@@ -8,6 +8,7 @@ mod images;
 mod log;
 mod login;
 mod monitor;
+mod proxy;
 mod sync;
 mod words;
 
@@ -30,13 +31,13 @@ use self::words::Unchangeable;
 use crate::cli::Global;
 use crate::cli::registry::{Network, Registry};
 use crate::commands::{Setting, in_time};
+use crate::output;
 use crate::report::FAILED;
-use crate::{output, proxy};
 
 /// The version of skopeo whose command line this is: callers compare it, and decide by it what they may ask for.
 const VERSION: &str = "1.22.0";
 
-/// The command that has files of its own.
+/// The command that other programs start, and not people.
 const PROXY: &str = "experimental-image-proxy";
 
 /// Runs what was typed after `skopeo`.
@@ -103,10 +104,6 @@ fn answer(typed: &[OsString]) -> Result<(), Failure> {
     let Some(command) = COMMANDS.iter().find(|command| OsStr::new(command.name) == name) else {
         return Err(unrecognised(name));
     };
-    if command.name == PROXY {
-        // Its flags, which may stand on both sides of it, are its own to read.
-        return Ok(proxy::run_typed(typed.iter().filter(|word| *word != PROXY))?);
-    }
     let tls_verify = given.choice("tls-verify");
     given.forget("tls-verify");
     let flags = [commands::global(), (command.flags)(), vec![commands::help(command.name)]].concat();
@@ -119,7 +116,12 @@ fn answer(typed: &[OsString]) -> Result<(), Failure> {
         return Ok(output::write(help::of(command).as_bytes())?);
     }
     log::begin(given.on("debug"));
-    refuse_lacking(command, &flags, &given)?;
+    if command.name == PROXY {
+        // Its clients pass flags on without knowing whether they have an effect; and no time is set to a server.
+        given.forget("command-timeout");
+    } else {
+        refuse_lacking(command, &flags, &given)?;
+    }
     if tls_verify.is_some() {
         log(Level::Warning, "'--tls-verify' is deprecated, please set this on the specific subcommand");
     }
@@ -219,6 +221,7 @@ impl Call<'_> {
     fn run(&self) -> Result<(), Failure> {
         match self.command.name {
             "copy" => copy::run(self),
+            PROXY => proxy::run(self),
             "sync" => sync::run(self),
             "inspect" => images::inspect(self),
             "delete" => images::delete(self),

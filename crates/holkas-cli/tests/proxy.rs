@@ -427,7 +427,9 @@ fn flags_of_clients_are_taken_after_the_subcommand() {
     fcntl_setfd(&theirs, FdFlags::empty()).unwrap();
     let mut command = holkas();
     command.args(["skopeo", "--registries.d", "/none", "--command-timeout", "1ms", "experimental-image-proxy"]);
-    command.args(["--debug", "--insecure-policy", "--tls-verify=false", "--user-agent-prefix", "bootc/1"]);
+    // As Go's flags, one that is on or off may be given a value.
+    command.args(["--debug=true", "--insecure-policy=1", "--require-signed=F", "--tls-verify=false"]);
+    command.args(["--user-agent-prefix", "bootc/1", "--tls-details", "/none"]);
     command.args([
         "--decryption-key",
         "/none",
@@ -446,8 +448,8 @@ fn flags_of_clients_are_taken_after_the_subcommand() {
     assert_eq!(client.plain("Initialize", json!([])).unwrap(), "0.2.8");
     taken(&client, &format!("oci:{}:1", at("layout")), &image.digest());
     client.shutdown();
-    for wrong in [&["--no-such-flag"][..], &["--sockfd", "-1"], &["--insecure-policy", "--require-signed"], &["IMAGE"]]
-    {
+    let contradiction = ["--insecure-policy", "--require-signed"];
+    for wrong in [&["--no-such-flag"][..], &["--sockfd", "-1"], &["--debug=perhaps"], &contradiction, &["IMAGE"]] {
         let output = finish(holkas().args(["skopeo", "experimental-image-proxy"]).args(wrong));
         assert_eq!(output.code, 1, "{wrong:?}: {}", output.err);
     }

@@ -26,6 +26,8 @@ pub enum ErrorKind {
     Invalid,
     /// The network failed; trying again may help.
     Network,
+    /// A server failed and does not say of what; trying again may help.
+    Server,
     /// Somebody else changed or holds what we need; trying again may help.
     Busy,
     /// The destination is full.
@@ -48,6 +50,7 @@ impl ErrorKind {
             Self::Unsupported => "unsupported",
             Self::Invalid => "invalid",
             Self::Network => "network",
+            Self::Server => "server",
             Self::Busy => "busy",
             Self::NoSpace => "no-space",
             Self::Cancelled => "cancelled",

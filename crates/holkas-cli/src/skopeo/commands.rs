@@ -49,11 +49,11 @@ pub(crate) const COMMANDS: [Command; 16] = [
     },
     Command {
         name: "experimental-image-proxy",
-        arguments: "[command options] IMAGE",
+        arguments: "[command options]",
         about: "Serve images to another program over a socket",
         hidden: true,
         lacking: None,
-        flags: || [image(""), blobs(""), vec![int("sockfd", "The socket, as a file descriptor")]].concat(),
+        flags: proxy,
     },
     Command {
         name: "generate-sigstore-key",
@@ -241,6 +241,14 @@ fn inspect() -> Vec<Flag> {
         on("raw", "Print the manifest (with --config: the config) byte for byte"),
     ];
     [own, image(""), blobs(""), retry()].concat()
+}
+
+fn proxy() -> Vec<Flag> {
+    let own = vec![
+        int("sockfd", "The socket, as a file descriptor"),
+        hidden(flag("decryption-key", Kind::Texts, "strings", "Accepted: layers come as they are, encrypted or not")),
+    ];
+    [own, image(""), blobs("")].concat()
 }
 
 fn login() -> Vec<Flag> {

@@ -73,6 +73,7 @@ fn failures_say_whether_they_may_pass() {
         (Fault::Close, "retryable"),
         (Fault::Truncate(10), "retryable"),
         (Fault::status(500), "other"),
+        (Fault::error(500, "UNKNOWN", "no"), "retryable"),
         (Fault::status(403), "other"),
         (Fault::status(404), "other"),
         (Fault::error(404, "NAME_UNKNOWN", "no"), "other"),

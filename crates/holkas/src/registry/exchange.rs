@@ -133,6 +133,7 @@ impl Response {
             404 | 410 => ErrorKind::NotFound,
             405 | 501 => ErrorKind::Unsupported,
             429 => ErrorKind::Busy,
+            500 if said.is_empty() => ErrorKind::Server,
             408 | 500 | 502..=504 => ErrorKind::Network,
             _ => ErrorKind::Invalid,
         };

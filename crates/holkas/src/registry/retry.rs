@@ -38,7 +38,7 @@ impl Default for Retry {
 
 /// Returns whether an error may be gone the next time.
 pub(super) fn may_pass(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Network | ErrorKind::Busy)
+    matches!(error.kind(), ErrorKind::Network | ErrorKind::Server | ErrorKind::Busy)
 }
 
 /// The repetitions of one thing.
