@@ -370,12 +370,18 @@ impl ImageDestination for StorageDestination {
     fn publish(self: Box<Self>) -> Result<()> {
         let changed = super::publish::publish(&self)?;
         let Self { root, driver, clock, work, reach, .. } = *self;
-        // The directories' own times are set last: the staging directories in them go first.
+        let times = || match Skeleton::open(&root, driver)? {
+            Some(skeleton) => skeleton.set_times(&root, clock),
+            None => Ok(()),
+        };
         if changed && let Some(work) = work.into_inner().ok().flatten().and_then(Arc::into_inner) {
+            // As long as the staging directories are there, the next run knows that it has times to set.
+            times()?;
             work.keep(clock)?;
         }
-        if changed && let Some(skeleton) = Skeleton::open(&root, driver)? {
-            skeleton.set_times(&root, clock)?;
+        if changed {
+            // Again, for the directories that they were in.
+            times()?;
             reach.sync(&root)?;
         }
         Ok(())
