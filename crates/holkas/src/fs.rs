@@ -184,36 +184,30 @@ impl Dir {
 
     /// Opens a directory directly below, making it with exactly this mode if it is missing.
     pub fn make(&self, name: impl AsRef<[u8]>, mode: u32) -> Result<Self> {
-        /// How often others may remove it between two steps of ours, before something else must be amiss.
+        self.make_missing(name, mode).map(|(dir, _)| dir)
+    }
+
+    /// As [`Dir::make`]; returns also whether it was missing, and so is ours.
+    pub fn make_missing(&self, name: impl AsRef<[u8]>, mode: u32) -> Result<(Self, bool)> {
+        /// How often others who clean up may remove it before we have opened it; then something else must be amiss.
         const PATIENCE: usize = 100;
         let name = name.as_ref();
         for _ in 0..PATIENCE {
-            let found = match self.make_new(name, mode)? {
-                Some(made) => Some(made),
-                None => self.sub_if_exists(name)?,
-            };
-            if let Some(dir) = found {
-                return Ok(dir);
-            }
-        }
-        self.sub(name)
-    }
-
-    /// Makes a directory directly below with exactly this mode; `None` if the name is taken, or was for a moment.
-    pub fn make_new(&self, name: impl AsRef<[u8]>, mode: u32) -> Result<Option<Self>> {
-        let name = name.as_ref();
-        // As it shall be, less the umask: who is killed before the mode is set leaves no other directory behind.
-        match rustix::fs::mkdirat(&self.fd, path_of(name), Mode::from_raw_mode(0o700 | (mode & 0o777))) {
-            Ok(()) => {
-                // It may be gone again, where others clean up.
-                let Some(made) = self.sub_if_exists(name)? else { return Ok(None) };
-                rustix::fs::fchmod(&made.fd, Mode::from_raw_mode(mode))
+            // As it shall be, less the umask: who is killed before the mode is set leaves no other directory behind.
+            let missing =
+                match rustix::fs::mkdirat(&self.fd, path_of(name), Mode::from_raw_mode(0o700 | (mode & 0o777))) {
+                    Ok(()) => true,
+                    Err(Errno::EXIST) => false,
+                    Err(error) => return Err(error).context(|| self.frame("creating directory", name)),
+                };
+            let Some(dir) = self.sub_if_exists(name)? else { continue };
+            if missing {
+                rustix::fs::fchmod(&dir.fd, Mode::from_raw_mode(mode))
                     .context(|| self.frame("setting mode of", name))?;
-                Ok(Some(made))
             }
-            Err(Errno::EXIST) => Ok(None),
-            Err(error) => Err(error).context(|| self.frame("creating directory", name)),
+            return Ok((dir, missing));
         }
+        self.sub(name).map(|dir| (dir, false))
     }
 
     /// Opens a regular file below for reading; `None` if it does not exist.

@@ -57,30 +57,28 @@ impl Beneath {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         // Resolved from the root each time: an absolute symlink means the tree's own root.
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        loop {
-            match rustix::fs::openat2(root, path_of(relative), flags, Mode::empty(), resolve) {
-                Ok(fd) => {
-                    self.dir = Dir { fd, path: root.path_of(relative) };
-                    return Ok(());
+        let next = match rustix::fs::openat2(root, path_of(relative), flags, Mode::empty(), resolve) {
+            Ok(fd) => Dir { fd, path: root.path_of(relative) },
+            Err(Errno::NOENT) => {
+                if self.dir.read_link(name)?.is_some() {
+                    let link = self.dir.path_of(name);
+                    return Err(Error::invalid(format!("`{}` is a dangling symlink", display(&link))));
                 }
-                Err(Errno::NOENT) => {}
-                Err(error) => return Err(error.into()),
-            }
-            if self.dir.read_link(name)?.is_some() {
-                let link = self.dir.path_of(name);
-                return Err(Error::invalid(format!("`{}` is a dangling symlink", display(&link))));
-            }
-            let before = times_of(&self.dir)?;
-            // Another process may make it at the same moment: then it is opened, and is not ours to take back.
-            if let Some(made) = self.dir.make_new(name, mode)? {
-                if self.made.is_empty() {
-                    self.before = Some(before);
+                let before = times_of(&self.dir)?;
+                let (dir, missing) = self.dir.make_missing(name, mode)?;
+                // What another process made at the same moment is not ours to take back.
+                if missing {
+                    if self.made.is_empty() {
+                        self.before = Some(before);
+                    }
+                    self.made.push((self.dir.reopen()?, name.to_vec()));
                 }
-                let parent = std::mem::replace(&mut self.dir, made);
-                self.made.push((parent, name.to_vec()));
-                return Ok(());
+                dir
             }
-        }
+            Err(error) => return Err(error.into()),
+        };
+        self.dir = next;
+        Ok(())
     }
 
     /// Returns the directory.
