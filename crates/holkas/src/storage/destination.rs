@@ -370,21 +370,19 @@ impl ImageDestination for StorageDestination {
     fn publish(self: Box<Self>) -> Result<()> {
         let changed = super::publish::publish(&self)?;
         let Self { root, driver, clock, work, reach, .. } = *self;
-        let times = || match Skeleton::open(&root, driver)? {
-            Some(skeleton) => skeleton.set_times(&root, clock),
-            None => Ok(()),
-        };
-        if changed && let Some(work) = work.into_inner().ok().flatten().and_then(Arc::into_inner) {
+        if !changed {
+            return Ok(());
+        }
+        let skeleton = Skeleton::open(&root, driver)?;
+        let set_times = || skeleton.iter().try_for_each(|skeleton| skeleton.set_times(&root, clock));
+        if let Some(work) = work.into_inner().ok().flatten().and_then(Arc::into_inner) {
             // As long as the staging directories are there, the next run knows that it has times to set.
-            times()?;
+            set_times()?;
             work.keep(clock)?;
         }
-        if changed {
-            // Again, for the directories that they were in.
-            times()?;
-            reach.sync(&root)?;
-        }
-        Ok(())
+        // The staging directories have changed the times of those that they were in.
+        set_times()?;
+        reach.sync(&root)
     }
 }
 
