@@ -178,9 +178,9 @@ mod tests {
     }
 
     fn compressed(bytes: &[u8], threads: usize) -> Vec<u8> {
-        let mut gzip = ParallelGzip::new(Vec::new(), threads).unwrap();
-        gzip.write_all(bytes).unwrap();
-        gzip.finish().unwrap()
+        let mut gzip = ParallelGzip::new(Vec::new(), threads).expect("threads can be started");
+        gzip.write_all(bytes).expect("memory takes it");
+        gzip.finish().expect("memory takes it")
     }
 
     #[test]
@@ -194,13 +194,13 @@ mod tests {
             // This decoder reads one member, and leaves what follows it.
             let mut single = flate2::bufread::GzDecoder::new(&one[..]);
             let mut back = Vec::new();
-            single.read_to_end(&mut back).unwrap();
+            single.read_to_end(&mut back).expect("it is gzip");
             assert!(back == bytes && single.into_inner().is_empty(), "{length}");
-            let (compression, mut ours) = Decoder::new(&one[..]).unwrap();
+            let (compression, mut ours) = Decoder::new(&one[..]).expect("it is gzip");
             back.clear();
-            ours.read_to_end(&mut back).unwrap();
+            ours.read_to_end(&mut back).expect("it is whole");
             assert_eq!(compression, Compression::Gzip);
-            assert!(back == bytes && ours.finish().unwrap().is_empty(), "{length}");
+            assert!(back == bytes && ours.finish().expect("it is whole").is_empty(), "{length}");
         }
     }
 
@@ -216,7 +216,7 @@ mod tests {
                 Ok(())
             }
         }
-        let mut gzip = ParallelGzip::new(Full(1000), 3).unwrap();
+        let mut gzip = ParallelGzip::new(Full(1000), 3).expect("threads can be started");
         let written = gzip.write_all(&mixed(20 * PIECE));
         assert!(written.is_err() || gzip.finish().is_err());
     }

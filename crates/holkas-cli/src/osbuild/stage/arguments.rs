@@ -166,11 +166,11 @@ mod tests {
     fn arguments_are_read_as_osbuild_writes_them() {
         let text = br#"{"tree":"/run/osbuild/tree","paths":{"devices":"/dev"},"devices":{},"inputs":{"images":{}},
             "mounts":{},"options":{"a":["b"]},"meta":{"id":"x","source-epoch":1700000000}}"#;
-        let arguments = Arguments::parse(text).unwrap();
+        let arguments = Arguments::parse(text).expect("they are as osbuild writes them");
         assert_eq!(arguments.tree, Path::new("/run/osbuild/tree"));
         assert_eq!(arguments.clock, 1_700_000_000);
-        assert_eq!(arguments.options.texts("a").unwrap().unwrap(), ["b"]);
-        assert!(arguments.inputs.object("images").unwrap().is_some());
+        assert_eq!(arguments.options.texts("a").expect("a list of texts").expect("it is there"), ["b"]);
+        assert!(arguments.inputs.object("images").expect("an object").is_some());
     }
 
     #[test]

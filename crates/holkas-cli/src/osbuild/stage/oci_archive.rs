@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     fn object(value: Value) -> Object {
-        Object::new("the test", value.as_object().unwrap().clone())
+        Object::new("the test", value.as_object().expect("an object").clone())
     }
 
     #[test]
@@ -138,7 +138,8 @@ mod tests {
         let inputs = object(json!({
             "layer.10": input("/ten"), "layer.2": input("/two"), "base": input("/base"), "layer.1": input("/one"),
         }));
-        let names: Vec<String> = layers(&inputs).unwrap().into_iter().map(|(name, _)| name).collect();
+        let names: Vec<String> =
+            layers(&inputs).expect("they are in order").into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["base", "layer.1", "layer.2", "layer.10"]);
         for wrong in
             ["layer.0", "layer.01", "layer.", "layer.+1", "layer.1x", "xlayer.1", "other", "layer.99999999999999999999"]
@@ -154,13 +155,16 @@ mod tests {
 
     #[test]
     fn a_config_has_its_defaults_and_nothing_empty() {
-        assert_eq!(Value::Object(run_config(None).unwrap()), json!({"Env": [ENVIRONMENT], "Cmd": ["sh"]}));
+        assert_eq!(
+            Value::Object(run_config(None).expect("the defaults")),
+            json!({"Env": [ENVIRONMENT], "Cmd": ["sh"]})
+        );
         let all = object(json!({
             "Cmd": [], "Env": ["A=b"], "Entrypoint": ["/e"], "User": "", "WorkingDir": "/w", "StopSiganl": "SIGINT",
             "Labels": {"a": "b"}, "ExposedPorts": ["80/tcp", "443/tcp"], "Volumes": [],
         }));
         assert_eq!(
-            Value::Object(run_config(Some(&all)).unwrap()),
+            Value::Object(run_config(Some(&all)).expect("a config")),
             json!({
                 "Cmd": [], "Env": ["A=b"], "Entrypoint": ["/e"], "WorkingDir": "/w", "StopSignal": "SIGINT",
                 "Labels": {"a": "b"}, "ExposedPorts": {"80/tcp": {}, "443/tcp": {}},
