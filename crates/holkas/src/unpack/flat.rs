@@ -176,12 +176,13 @@ impl<'d> FlatTree<'d> {
         for path in &self.excluded.paths {
             self.remove(path.relative()).context(|| format!("excluding `/{}`", printable(path.relative())))?;
         }
-        let (staging, name) = self.staging;
-        drop(staging);
-        self.into.remove_all(name)?;
         // The root of a store's layer is made by the store, whatever the layer says of it.
         at::fd_chown(self.into, 0, 0).map_err(allowed)?;
         at::fd_chmod(self.into, 0o555).map_err(allowed)?;
+        let (staging, name) = self.staging;
+        drop(staging);
+        // As late as can be: who is killed afterwards leaves the root with a wrong time, and all else as it shall be.
+        self.into.remove_all(name)?;
         at::fd_set_times(self.into, &clock_times(self.clock)).map_err(allowed)
     }
 
