@@ -14,11 +14,12 @@ pub(crate) mod writer;
 use std::path::Path;
 
 use crate::error::{Context, Error, Result, printable};
-use crate::image::{ImageSource, Layer, LayerBlob, PolicyIdentity, Referrer, UntrustedSignature};
+use crate::image::{ImageSource, Layer, LayerBlob, PolicyIdentity, Referrer};
 use crate::layout::{self, Files, LayoutSource};
 use crate::limits::Limit;
 use crate::oci::{Descriptor, Digest};
 use crate::reference::LayoutReference;
+use crate::signature::UntrustedSignature;
 use crate::verify::{UntrustedBlob, VerifiedBytes};
 
 pub use destination::OciArchiveDestination;

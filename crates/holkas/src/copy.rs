@@ -12,13 +12,12 @@ use std::sync::Arc;
 
 pub use self::gate::Gate;
 use crate::error::{Context, Error, Result};
-use crate::image::{
-    Capabilities, Image, ImageDestination, ImageSource, LayerForm, Origin, Support, UntrustedSignature,
-};
+use crate::image::{Capabilities, Image, ImageDestination, ImageSource, LayerForm, Origin, Support};
 use crate::limits::{INDEX_DEPTH, MANIFEST};
 use crate::oci::{Compression, Descriptor, Digest, Document, Format, ImageId, Index, Manifest, Meaning, Platform};
 use crate::policy::Policy;
 use crate::progress::{Cancel, Event, Monitor};
+use crate::signature::UntrustedSignature;
 
 /// What of a manifest list is copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

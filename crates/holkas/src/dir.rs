@@ -16,11 +16,12 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Error, Result};
 use crate::fs::{Dir, display};
-use crate::image::{ImageSource, Layer, LayerBlob, PolicyIdentity, UntrustedSignature};
+use crate::image::{ImageSource, Layer, LayerBlob, PolicyIdentity};
 use crate::layout::{blob, place};
 use crate::limits::{DIR_VERSION, MANIFEST, SIGNATURE, SIGNATURES};
 use crate::oci::document::guess_media_type;
 use crate::oci::{Algorithm, Descriptor, Digest, Manifest};
+use crate::signature::UntrustedSignature;
 use crate::verify::{UntrustedBlob, VerifiedBytes};
 
 pub use destination::DirDestination;

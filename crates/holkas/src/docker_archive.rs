@@ -23,10 +23,11 @@ use crate::archive::input::{self, SCRATCH};
 use crate::compress::{Compression, Decoder};
 use crate::error::{Context, Error, Result, printable};
 use crate::fs::display;
-use crate::image::{ImageSource, Layer, LayerBlob, Origin, PolicyIdentity, UntrustedSignature};
+use crate::image::{ImageSource, Layer, LayerBlob, Origin, PolicyIdentity};
 use crate::limits::{ARCHIVE_MANIFEST, CONFIG, LAYERS, MANIFEST};
 use crate::oci::{Algorithm, Descriptor, Digest, ImageConfig, MediaType, json, media_type};
 use crate::reference::{ArchiveSelect, DockerArchiveReference, Name};
+use crate::signature::UntrustedSignature;
 use crate::verify::{UntrustedBlob, VerifiedBytes};
 
 pub use destination::DockerArchiveDestination;

@@ -2,13 +2,12 @@
 
 mod referrers;
 
-use std::fmt;
-
 use crate::error::{Error, Result};
 use crate::oci::media_type::Meaning;
 use crate::oci::{Descriptor, DiffId, Digest, Document, ImageConfig, Index, Manifest};
 use crate::progress::Counter;
 use crate::reference::Name;
+use crate::signature::UntrustedSignature;
 use crate::verify::{BlobReader, DiffReader, PartialBlob, UntrustedBlob, Verified, VerifiedBytes, VerifiedDiff};
 
 pub use referrers::{Attached, Attachment, Referrer};
@@ -42,16 +41,6 @@ pub struct Layer {
     pub descriptor: Descriptor,
     /// The digest of the uncompressed layer, as the config gives it; `None` for an artifact's blobs.
     pub diff_id: Option<DiffId>,
-}
-
-/// A signature as a source keeps it. Carried, not trusted: only a policy can verify it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct UntrustedSignature(pub Vec<u8>);
-
-impl fmt::Debug for UntrustedSignature {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "UntrustedSignature({} bytes)", self.0.len())
-    }
 }
 
 /// How a source can give a layer.

@@ -19,10 +19,11 @@ use std::path::Path;
 
 use crate::error::{Context, Error, Result};
 use crate::fs::{Dir, display};
-use crate::image::{ImageSource, Layer, LayerBlob, PolicyIdentity, Referrer, UntrustedSignature};
+use crate::image::{ImageSource, Layer, LayerBlob, PolicyIdentity, Referrer};
 use crate::limits::{LAYOUT_INDEX, Limit, MANIFEST, OCI_LAYOUT};
 use crate::oci::{Descriptor, Digest};
 use crate::reference::{LayoutReference, LayoutSelect};
+use crate::signature::UntrustedSignature;
 use crate::verify::{UntrustedBlob, VerifiedBytes};
 
 use index::LayoutIndex;

@@ -14,6 +14,8 @@ mod configuration;
 pub mod reference;
 pub mod verify;
 
+pub mod signature;
+
 pub mod cache;
 pub mod image;
 pub mod layer_tar;

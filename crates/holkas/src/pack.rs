@@ -12,13 +12,14 @@ use crate::dir::DirDestination;
 use crate::error::{Context, Error, Result};
 use crate::fs::beneath::Beneath;
 use crate::fs::{Dir, display};
-use crate::image::{Capabilities, Image, ImageDestination, ImageSource, ImageWriter, UntrustedSignature};
+use crate::image::{Capabilities, Image, ImageDestination, ImageSource, ImageWriter};
 use crate::layout::LayoutDestination;
 use crate::layout::place::Place;
 use crate::oci::{Digest, Index};
 use crate::policy::Policy;
 use crate::progress::{Event, Monitor};
 use crate::reference::{ImageReference, Name};
+use crate::signature::UntrustedSignature;
 
 /// One image to pack.
 #[derive(Debug, Clone)]

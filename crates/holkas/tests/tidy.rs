@@ -17,7 +17,7 @@ const STOREYS: [&[&str]; 9] = [
     &["progress", "limits"],
     &["oci", "fs", "fan_out"],
     &["verify", "compress", "reference", "configuration"],
-    &["oci/config", "oci/manifest", "oci/index", "oci/schema1", "oci/document"],
+    &["oci/config", "oci/manifest", "oci/index", "oci/schema1", "oci/document", "signature"],
     &["image", "unpack", "layer_tar", "cache"],
     &["registry", "layout", "archive", "dir", "docker_archive", "storage", "policy"],
     &["open", "copy", "inspect", "containers", "build"],

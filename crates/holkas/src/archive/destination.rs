@@ -9,7 +9,6 @@ use crate::error::{Context, Error, Result};
 use crate::fs::staging::Staging;
 use crate::image::{
     Attached, Attachment, Capabilities, Image, ImageDestination, ImageWriter, Layer, LayerReader, Stored,
-    UntrustedSignature,
 };
 use crate::layout::destination::{CAPABILITIES, Role, refuse_signatures};
 use crate::layout::index::{LayoutIndex, OCI_LAYOUT_FILE};
@@ -17,6 +16,7 @@ use crate::layout::place::Place;
 use crate::layout::{blob, blob_path, name_of};
 use crate::oci::{Descriptor, Digest, Index};
 use crate::reference::{LayoutReference, LayoutSelect};
+use crate::signature::UntrustedSignature;
 use crate::verify::VerifiedBytes;
 
 /// An OCI archive to write. It replaces a file that is there, when published.

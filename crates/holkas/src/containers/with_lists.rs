@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use super::lists::{self, List};
 use crate::error::{Context, Error, Result};
 use crate::fs;
-use crate::image::{ImageSource, Layer, LayerBlob, Origin, PolicyIdentity, UntrustedSignature, open_top};
+use crate::image::{ImageSource, Layer, LayerBlob, Origin, PolicyIdentity, open_top};
 use crate::oci::{Algorithm, Descriptor, Digest, Document};
+use crate::signature::UntrustedSignature;
 use crate::verify::{PartialBlob, UntrustedBlob, VerifiedBytes};
 
 /// A source of one image that also gives the manifest lists which name it: "this instance of those lists".

@@ -11,13 +11,13 @@ use super::{CopyOptions, Rewrite, layers};
 use crate::compress::{self, Compression};
 use crate::error::{Context, Error, Result};
 use crate::image::{
-    Image, ImageDestination, ImageSource, Layer, LayerBlob, LayerReader, Origin, PolicyIdentity, UntrustedSignature,
-    from_any_place,
+    Image, ImageDestination, ImageSource, Layer, LayerBlob, LayerReader, Origin, PolicyIdentity, from_any_place,
 };
 use crate::oci::media_type::{self, MediaType};
 use crate::oci::oci_config::OciConfig;
 use crate::oci::{Algorithm, Descriptor, Digest, Format, Index, Manifest, Meaning, json};
 use crate::progress::{Event, Monitor};
+use crate::signature::UntrustedSignature;
 use crate::verify::{PartialBlob, UntrustedBlob, VerifiedBytes};
 
 /// Converts the image on its way. Returns what describes the new manifest, and the bytes of its layers.

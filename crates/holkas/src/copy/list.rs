@@ -6,10 +6,11 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::{Copied, CopyOptions, MultiArch, Rewrite, admitted, convert, copy_one, open_document, other, support};
 use crate::error::{Error, Result};
-use crate::image::{ImageDestination, ImageSource, Support, UntrustedSignature};
+use crate::image::{ImageDestination, ImageSource, Support};
 use crate::limits::INDEX_DEPTH;
 use crate::oci::{Descriptor, Digest, Document, Format, Index};
 use crate::progress::{Event, Monitor};
+use crate::signature::UntrustedSignature;
 
 /// A copy of all that an index leads to.
 pub(super) struct Lists<'a> {

@@ -14,13 +14,13 @@ use crate::fs::staging::Staging;
 use crate::fs::{Dir, display};
 use crate::image::{
     Capabilities, Image, ImageDestination, ImageWriter, Layer, LayerForm, LayerOrder, LayerReader, Stored, Support,
-    UntrustedSignature,
 };
 use crate::layout::blob;
 use crate::layout::partials::Partials;
 use crate::layout::place::Place;
 use crate::limits::DIR_VERSION;
 use crate::oci::{Digest, Index};
+use crate::signature::UntrustedSignature;
 use crate::verify::{PartialBlob, VerifiedBytes};
 
 /// A `dir:` to write to.

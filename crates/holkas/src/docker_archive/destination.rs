@@ -14,12 +14,12 @@ use crate::error::{Context, Error, Result};
 use crate::fs::staging::Staging;
 use crate::image::{
     Capabilities, Image, ImageDestination, ImageWriter, Layer, LayerForm, LayerOrder, LayerReader, Stored, Support,
-    UntrustedSignature,
 };
 use crate::layout::blob;
 use crate::layout::place::Place;
 use crate::oci::{Digest, ImageConfig, Index};
 use crate::reference::{ArchiveSelect, DockerArchiveReference, Name};
+use crate::signature::UntrustedSignature;
 use crate::verify::DiffReader;
 
 /// A docker-archive to write. An archive that is there is not added to.

@@ -14,11 +14,12 @@ use crate::fs::lock::{Kind, Lock};
 use crate::fs::staging::{Staging, sweep, sweep_files};
 use crate::image::{
     Attached, Attachment, Capabilities, Image, ImageDestination, ImageWriter, Layer, LayerForm, LayerOrder,
-    LayerReader, Stored, Support, UntrustedSignature,
+    LayerReader, Stored, Support,
 };
 use crate::limits::{LAYOUT_INDEX, OCI_LAYOUT};
 use crate::oci::{Algorithm, Descriptor, Digest, Index};
 use crate::reference::{LayoutReference, LayoutSelect};
+use crate::signature::UntrustedSignature;
 use crate::verify::{PartialBlob, UntrustedBlob, VerifiedBytes};
 
 /// An image of an OCI layout, to write.

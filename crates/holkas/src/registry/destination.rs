@@ -13,10 +13,11 @@ use super::url::Url;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::image::{
     Attached, Attachment, Capabilities, Image, ImageDestination, ImageWriter, Layer, LayerForm, LayerOrder,
-    LayerReader, Stored, Support, UntrustedSignature,
+    LayerReader, Stored, Support,
 };
 use crate::oci::{Digest, Index};
 use crate::reference::DockerReference;
+use crate::signature::UntrustedSignature;
 use crate::verify::VerifiedBytes;
 
 /// The largest layer that is kept in memory and sent at once, in bytes.

@@ -10,10 +10,11 @@ use super::repository::Repository;
 use super::scopes::docker_scopes;
 use crate::cache::{self, Fetched};
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::image::{ImageSource, Layer, LayerBlob, PolicyIdentity, Referrer, UntrustedSignature};
+use crate::image::{ImageSource, Layer, LayerBlob, PolicyIdentity, Referrer};
 use crate::limits::MANIFEST;
 use crate::oci::{Descriptor, Digest};
 use crate::reference::{DockerReference, Name};
+use crate::signature::UntrustedSignature;
 use crate::verify::{PartialBlob, UntrustedBlob, VerifiedBytes};
 
 /// An image, or a list of images, in a registry.

@@ -16,11 +16,11 @@ use crate::fs::write_back::WriteBack;
 use crate::fs::{Dir, Reach, times};
 use crate::image::{
     Capabilities, Image, ImageDestination, ImageWriter, Layer, LayerForm, LayerOrder, LayerReader, Stored, Support,
-    UntrustedSignature,
 };
 use crate::limits::RUNNABLE_LAYERS;
 use crate::oci::{ChainId, DiffId, ImageId, Index, Meaning};
 use crate::reference::{Driver, Name};
+use crate::signature::UntrustedSignature;
 use crate::unpack::{OnDisk, Timestamp, UnpackOptions};
 use crate::verify::VerifiedBytes;
 

@@ -11,10 +11,11 @@ use super::records::{ImageRecord, LayerRecord};
 use super::store::{Found, Store, find, layers_of};
 use crate::error::{Context, Error, Result};
 use crate::fs::Dir;
-use crate::image::{ImageSource, Layer, LayerBlob, PolicyIdentity, UntrustedSignature};
+use crate::image::{ImageSource, Layer, LayerBlob, PolicyIdentity};
 use crate::limits::{Limit, MANIFEST as MANIFEST_LIMIT, SIGNATURE, SIGNATURES as SIGNATURE_COUNT};
 use crate::oci::{Algorithm, Descriptor, Digest, Document, Platform};
 use crate::reference::{Driver, StoredImage};
+use crate::signature::UntrustedSignature;
 use crate::verify::{UntrustedBlob, VerifiedBytes};
 
 /// An image in a store.
