@@ -194,6 +194,7 @@ fn copy() -> Vec<Flag> {
         flag("additional-tag", Kind::Texts, "strings", "One more name for the image (docker-archive: destinations)"),
         short('a', on("all", "Copy all images of a manifest list; the same as --multi-arch=all")),
         text("digestfile", "string", "Write the digest of the manifest that was written into this file"),
+        on("dry-run", "Tell what would be copied, and copy nothing"),
         int("image-parallel-copies", "How many layers are copied at once"),
         text("multi-arch", "string", "What to copy of a manifest list: system, all, index-only, or platforms"),
         short('q', on("quiet", "Tell no progress")),

@@ -51,6 +51,12 @@ pub(crate) fn run(call: &Call<'_>) -> Result<(), Failure> {
         options,
         digestfile: given.filled("digestfile").map(Into::into),
     };
+    if given.on("dry-run") {
+        log(Level::Warning, "Running in dry-run mode");
+        let (from, to) = (&request.source.reference, &request.destination.reference);
+        log(Level::Info, &format!("Would have copied from={from} to={to}"));
+        return Ok(());
+    }
     if let (ImageReference::Oci(_), Some(shared)) =
         (&request.destination.reference, &request.destination.shared_blob_dir)
     {

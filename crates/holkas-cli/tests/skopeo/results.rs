@@ -221,3 +221,18 @@ fn images_in_a_store() {
         both.run(Whose::Ours, &["delete", &reference]).fails(2, "identifier is not an image");
     }
 }
+
+/// Newer skopeos have it; Debian's has not.
+#[test]
+fn a_dry_run_copies_nothing() {
+    let both = Both::new(images);
+    let copy = [P, "copy", "--dry-run", "--dest-shared-blob-dir", "shared", "--digestfile", "digest"];
+    let told = both.run(Whose::Ours, &[&copy[..], &["dir:docker", "oci:new:t"]].concat());
+    assert_eq!(told.out, "");
+    assert!(told.err.contains("level=warning msg=\"Running in dry-run mode\""), "{}", told.err);
+    assert!(told.err.contains("level=info msg=\"Would have copied from=dir:docker to=oci:new:t\""), "{}", told.err);
+    told.ok();
+    for name in ["new", "shared", "digest"] {
+        assert!(!both.ours(name).exists(), "{name}");
+    }
+}
