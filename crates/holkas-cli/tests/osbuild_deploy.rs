@@ -2,6 +2,8 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
 use std::process::Command;
 
 use holkas_testkit::corrupt;
@@ -12,6 +14,7 @@ use holkas_testkit::peers::Store;
 use holkas_testkit::tar::TarBuilder;
 use holkas_testkit::tree::{Options, Tree};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 const STAGE: &str = "org.osbuild.container-deploy";
 /// A time that no entry has.
@@ -30,21 +33,25 @@ fn put(sandbox: &Sandbox, image: &BuiltImage) -> Value {
 
 /// Does what osbuild's own stage does: copies the image into a store, mounts it, copies its files, removes some.
 fn stock(sandbox: &Sandbox, image: &BuiltImage, exclude: &[&str]) -> Tree {
-    let store = Store::overlay();
-    let dir = tempfile::TempDir::new().unwrap();
+    let dir = TempDir::new().unwrap();
     let root = dir.path().join("root");
     fs::create_dir(&root).unwrap();
+    stock_over(sandbox, image, exclude, &root);
+    Tree::read(root)
+}
+
+fn stock_over(sandbox: &Sandbox, image: &BuiltImage, exclude: &[&str], root: &Path) {
+    let store = Store::overlay();
     let from = format!("dir:{}", sandbox.input("images").join(image.config_digest()).display());
     store.skopeo(["copy", "-q", &from, &store.reference("localhost/stock:1")]).ok();
     let mounted = store.podman(["image", "mount", "localhost/stock:1"]).ok();
-    let copied = Command::new("cp").arg("-a").arg(format!("{mounted}/.")).arg(&root).output().unwrap();
+    let copied = Command::new("cp").arg("-a").arg(format!("{mounted}/.")).arg(root).output().unwrap();
     let errors = String::from_utf8_lossy(&copied.stderr);
     // An overlay lists a whiteout in a directory that only one layer has, and then says that it is not there.
     assert!(errors.lines().all(|line| line.contains("cannot stat")), "{errors}");
     for path in exclude {
         assert!(Command::new("rm").arg("-rf").arg(root.join(path)).status().unwrap().success());
     }
-    Tree::read(root)
 }
 
 /// The time of the moment is where no layer gives one; there our time is the pipeline's.
@@ -148,8 +155,57 @@ fn what_cannot_be_deployed_leaves_the_tree_empty() {
     let said = sandbox.run(STAGE, &inputs, &json!({})).fails();
     assert!(said.contains("unpacking layer 1 of 2"), "{said}");
     assert_eq!(fs::read_dir(sandbox.tree()).unwrap().count(), 0);
-    fs::write(sandbox.tree().join("there"), "kept").unwrap();
-    let said = sandbox.run(STAGE, &put(&sandbox, &image), &json!({})).fails();
-    assert!(said.contains("not empty"), "{said}");
-    assert_eq!(fs::read_to_string(sandbox.tree().join("there")).unwrap(), "kept");
+}
+
+/// A tree that other stages have begun: what the stock stage's `cp -a` makes of it.
+#[test]
+fn what_is_in_the_tree_already_is_joined() {
+    let layer = TarBuilder::new()
+        .mtime(1_600_000_000, 0)
+        .dir("etc", 0o2750)
+        .file("etc/both", 0o600, "the image's")
+        .file("etc/link", 0o644, "no link")
+        .file("usr/share/doc/readme", 0o644, "readme")
+        .file("usr/bin/tool", 0o4755, "tool")
+        .hard_link("usr/bin/alias", "usr/bin/tool")
+        .finish();
+    let image = ImageBuilder::oci().layer_with(layer, Compression::Gzip).build();
+    let begin = |root: &Path| {
+        for dir in ["etc/conf.d", "usr/share/doc/old", "var/empty"] {
+            fs::create_dir_all(root.join(dir)).unwrap();
+        }
+        for file in ["etc/both", "etc/own", "usr/share/doc/old/x", "top"] {
+            fs::write(root.join(file), file).unwrap();
+        }
+        fs::set_permissions(root.join("etc"), fs::Permissions::from_mode(0o700)).unwrap();
+        symlink("own", root.join("etc/link")).unwrap();
+    };
+    let sandbox = sandbox();
+    let inputs = put(&sandbox, &image);
+    begin(&sandbox.tree());
+    sandbox.run(STAGE, &inputs, &json!({"exclude": ["/usr/share/doc"]})).ok();
+    let ours = Tree::read(sandbox.tree());
+
+    let stock = TempDir::new().unwrap();
+    begin(stock.path());
+    // Here cp would write through the link, into `etc/own`.
+    fs::remove_file(stock.path().join("etc/link")).unwrap();
+    stock_over(&sandbox, &image, &["usr/share/doc"], stock.path());
+    let moment = |path: &[u8]| {
+        path.is_empty()
+            || [&b"etc/conf.d"[..], b"etc/own", b"top", b"usr/bin", b"usr"].contains(&path)
+            || path.starts_with(b"var")
+            || path.starts_with(b"usr/share")
+    };
+    ours.assert_same(&Tree::read(stock.path()), &Options::new().ignore_mtime_of(moment));
+    assert_eq!(fs::read_to_string(sandbox.tree().join("etc/own")).unwrap(), "etc/own");
+
+    // A directory does not come into the place of a file, and then nothing has changed.
+    sandbox.clear();
+    fs::write(sandbox.tree().join("usr"), "a file").unwrap();
+    fs::write(sandbox.tree().join("etc"), "a file").unwrap();
+    let before = Tree::read(sandbox.tree());
+    let said = sandbox.run(STAGE, &inputs, &json!({})).fails();
+    assert!(said.contains("is no directory, and a directory shall come into its place"), "{said}");
+    Tree::read(sandbox.tree()).assert_same(&before, &Options::new());
 }

@@ -17,7 +17,7 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::fan_out::{Reader, Source, fan_out};
 use crate::fs::staging::Staging;
 use crate::fs::write_back::WriteBack;
-use crate::fs::{Dir, Reach, display};
+use crate::fs::{Dir, Reach, UNVERIFIED, at, display, merge, times};
 use crate::image::{Image, ImageSource, Layer, LayerReader, open_top};
 use crate::layout::place::Place;
 use crate::limits::PLACES;
@@ -124,6 +124,51 @@ pub fn unpack_image(
         }
     }
     monitor.event(Event::ImageFinished { image: &source.name() });
+    Ok(flattened)
+}
+
+/// Writes the file tree of an image over what is in the directory `into`, as `cp -a` would copy it there.
+///
+/// In an empty directory it is [`unpack_image`]. Else the image's tree is made in a directory of `into` whose name
+/// begins with `.unverified-`, and is then moved: directories join, and take the image's attributes, `into` itself
+/// too; anything else of the image replaces what has its place. What is excluded is removed from what was there, too.
+///
+/// # Errors
+///
+/// As [`unpack_image`]; `Refused` where one of the two trees has a directory and the other has none.
+/// After an error what was there is as it was, unless the operating system failed while the tree was moved.
+pub fn unpack_image_over(
+    source: &dyn ImageSource,
+    into: &Dir,
+    options: &FlattenOptions<'_>,
+    monitor: &dyn Monitor,
+) -> Result<Flattened> {
+    let there = into.entries()?;
+    // What a killed run has left is no tree to put anything over, and `unpack_image` says so.
+    if there.iter().all(|name| name.as_encoded_bytes().starts_with(UNVERIFIED.as_bytes())) {
+        return unpack_image(source, into, options, monitor);
+    }
+    let before = times::of(&rustix::fs::fstat(into)?);
+    let staging = Staging::create(into)?;
+    let flattened = put_over(source, into, staging.dir(), options, monitor);
+    let after = if flattened.is_ok() { times::of(&rustix::fs::fstat(into)?) } else { before };
+    drop(staging);
+    at::fd_set_times(into, &after).context(|| format!("setting the times of `{}`", display(into.path())))?;
+    options.reach.sync(into)?;
+    flattened
+}
+
+fn put_over(
+    source: &dyn ImageSource,
+    into: &Dir,
+    staging: &Dir,
+    options: &FlattenOptions<'_>,
+    monitor: &dyn Monitor,
+) -> Result<Flattened> {
+    let tree = staging.make("tree", 0o700)?;
+    let flattened = unpack_image(source, &tree, options, monitor)?;
+    merge::put_over(&tree, into).context(|| format!("putting {} over what is there", source.name()))?;
+    options.exclude.iter().try_for_each(|path| path.remove_from(into))?;
     Ok(flattened)
 }
 

@@ -7,6 +7,7 @@ pub mod at;
 pub mod beneath;
 pub mod continued;
 pub mod lock;
+pub mod merge;
 pub mod named;
 pub mod share;
 pub mod staging;

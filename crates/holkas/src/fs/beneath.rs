@@ -2,7 +2,7 @@
 //!
 //! Symlinks are resolved as the OS itself would after booting: inside the tree, never out of it.
 
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Timestamps};
 use rustix::io::Errno;
 
 use super::{Dir, display, path_of, times};
@@ -21,11 +21,7 @@ pub struct Beneath {
 }
 
 fn times_of(dir: &Dir) -> Result<Timestamps> {
-    let stat = rustix::fs::fstat(dir)?;
-    Ok(Timestamps {
-        last_access: Timespec { tv_sec: stat.st_atime, tv_nsec: stat.st_atime_nsec as _ },
-        last_modification: Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec as _ },
-    })
+    Ok(times::of(&rustix::fs::fstat(dir)?))
 }
 
 impl Beneath {

@@ -23,14 +23,14 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::BufRead;
 use std::os::fd::AsFd;
 
-use rustix::fs::{Timespec, Timestamps};
+use rustix::fs::Timestamps;
 
 use self::excluded::Excluded;
 pub use self::excluded::ExcludedPath;
 use self::layer::LayerTree;
 use self::view::{Key, Keys};
 use super::attributes::{allowed, clock_times};
-use super::{Timestamp, base, parent, tar};
+use super::{Timestamp, tar};
 use crate::error::{Context, Error, Result, printable};
 use crate::fs::{Dir, UNVERIFIED, at};
 use rustix::io::Errno;
@@ -174,7 +174,7 @@ impl<'d> FlatTree<'d> {
     /// Those of the operating system.
     pub fn end(self) -> Result<()> {
         for path in &self.excluded.paths {
-            self.remove(path.relative()).context(|| format!("excluding `/{}`", printable(path.relative())))?;
+            path.remove_from(self.into)?;
         }
         // The root of a store's layer is made by the store, whatever the layer says of it.
         at::fd_chown(self.into, 0, 0).map_err(allowed)?;
@@ -184,28 +184,5 @@ impl<'d> FlatTree<'d> {
         // As late as can be: who is killed afterwards leaves the root with a wrong time, and all else as it shall be.
         self.into.remove_all(name)?;
         at::fd_set_times(self.into, &clock_times(self.clock)).map_err(allowed)
-    }
-
-    /// Removes what an excluded path leads to when the tree is there: only a symlink on the way has let it in.
-    fn remove(&self, path: &[u8]) -> Result<()> {
-        let dir = match at::open_in_root(self.into.as_fd(), parent(path)) {
-            Ok(dir) => dir,
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(()),
-            Err(error) => return Err(allowed(error)),
-        };
-        if at::stat(dir.as_fd(), base(path)).map_err(allowed)?.is_none() {
-            return Ok(());
-        }
-        let dir = Dir::from_fd(at::open_dir(dir.as_fd(), b".").map_err(allowed)?, self.into.path_of(parent(path)));
-        let before = times_of(&rustix::fs::fstat(&dir)?);
-        dir.remove_all(base(path))?;
-        at::fd_set_times(&dir, &before).map_err(allowed)
-    }
-}
-
-fn times_of(stat: &rustix::fs::Stat) -> Timestamps {
-    Timestamps {
-        last_access: Timespec { tv_sec: stat.st_atime, tv_nsec: stat.st_atime_nsec as _ },
-        last_modification: Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec as _ },
     }
 }

@@ -1,8 +1,8 @@
-//! The stage `org.osbuild.container-deploy`: the file tree of one image becomes the tree.
+//! The stage `org.osbuild.container-deploy`: the file tree of one image becomes the tree, or comes over what is in it.
 
 use holkas::containers::{ResolvedImage, WithLists};
 use holkas::error::{Context, Error, Result};
-use holkas::flatten::{FlattenOptions, unpack_image};
+use holkas::flatten::{FlattenOptions, unpack_image_over};
 use holkas::fs::Dir;
 use holkas::fs::Reach;
 use holkas::open::open_source;
@@ -13,7 +13,7 @@ use super::arguments::Arguments;
 use super::{images, monitor, say};
 use crate::environment;
 
-/// Writes the image's files into the tree, which must be empty.
+/// Writes the image's files into the tree.
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let options = &arguments.options;
     options.only(&["exclude", "remove-signatures"])?;
@@ -39,7 +39,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         reach: Reach::System,
         cancel: Cancel::default(),
     };
-    let flattened = unpack_image(&*source, &Dir::open(&arguments.tree)?, &options, &*monitor())?;
+    let flattened = unpack_image_over(&*source, &Dir::open(&arguments.tree)?, &options, &*monitor())?;
     say(&format!(
         "{}: {}, image {}, manifest {}, {} layers",
         image.name, flattened.platform, flattened.image_id, flattened.manifest_digest, flattened.layers

@@ -1,9 +1,15 @@
 //! Paths that shall not come into a tree, with all below them.
 
 use std::collections::HashSet;
+use std::os::fd::AsFd;
 
+use rustix::io::Errno;
+
+use super::super::attributes::allowed;
+use super::super::{base, parent};
 use super::view::{Key, Keys};
-use crate::error::{Error, Result, printable};
+use crate::error::{Context, Error, Result, printable};
+use crate::fs::{Dir, at, times};
 use crate::limits::PATH;
 
 /// An absolute path of an image's tree that shall not be written, nor anything below it.
@@ -50,6 +56,28 @@ impl ExcludedPath {
     /// Returns the path without the `/` that it begins with.
     pub(super) fn relative(&self) -> &[u8] {
         &self.0
+    }
+
+    /// Removes what the path leads to in a tree that is there, as after chroot, if anything.
+    ///
+    /// The directory that it is removed from keeps its times.
+    pub fn remove_from(&self, tree: &Dir) -> Result<()> {
+        self.remove(tree).context(|| format!("excluding `/{}`", printable(&self.0)))
+    }
+
+    fn remove(&self, tree: &Dir) -> Result<()> {
+        let dir = match at::open_in_root(tree.as_fd(), parent(&self.0)) {
+            Ok(dir) => dir,
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(()),
+            Err(error) => return Err(allowed(error)),
+        };
+        if at::stat(dir.as_fd(), base(&self.0)).map_err(allowed)?.is_none() {
+            return Ok(());
+        }
+        let dir = Dir::from_fd(at::open_dir(dir.as_fd(), b".").map_err(allowed)?, tree.path_of(parent(&self.0)));
+        let before = times::of(&rustix::fs::fstat(&dir)?);
+        dir.remove_all(base(&self.0))?;
+        at::fd_set_times(&dir, &before).map_err(allowed)
     }
 }
 

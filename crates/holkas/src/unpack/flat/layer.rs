@@ -19,9 +19,9 @@ use super::super::parents::Parents;
 use super::super::tar::{Header, Reader};
 use super::super::{OPAQUE, WHITEOUT, after, base, clean, hidden_by, parent};
 use super::view::{Key, Lost, Missing, Place, View, staged_name};
-use super::{DEFAULT_LIST, FlatTree, Pending, Wanted, times_of};
+use super::{DEFAULT_LIST, FlatTree, Pending, Wanted};
 use crate::error::{Context, Error, Result, printable};
-use crate::fs::{Dir, at};
+use crate::fs::{self, Dir, at};
 use crate::limits::{ACCESS_LISTS, IMAGE_WHITEOUTS, LAYER_ENTRIES};
 
 /// A layer on its way into the tree.
@@ -252,7 +252,7 @@ impl<'m, 'd> LayerTree<'m, 'd> {
         let known = self.view.at(&key).is_none_or(|place| place.is(Place::MADE) || place.is(Place::NOTED));
         if !known {
             self.view.mark(&key, Place::NOTED);
-            self.pending.times.push((path.to_vec(), times_of(stat)));
+            self.pending.times.push((path.to_vec(), fs::times::of(stat)));
             if let Some(list) = at::take_xattr(fd.as_fd(), DEFAULT_LIST)? {
                 self.list_bytes += list.len() as u64;
                 self.pending.lists.push((path.to_vec(), list));

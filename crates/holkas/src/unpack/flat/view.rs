@@ -8,6 +8,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use rustix::io::Errno;
 
+use super::super::parent;
 use super::super::attributes::allowed;
 use crate::error::Error;
 use crate::limits::{LAYER_DIRECTORIES, PATH};
@@ -183,7 +184,7 @@ impl View {
             match component {
                 b"" | b"." => continue,
                 b".." => {
-                    real.truncate(super::parent(&real).len());
+                    real.truncate(parent(&real).len());
                     continue;
                 }
                 _ => {}
