@@ -5,7 +5,7 @@ use std::path::Path;
 
 use holkas::fs::Dir;
 use holkas::storage::tar_split;
-use holkas::unpack::{OnDisk, Timestamp, UnpackOptions, unpack};
+use holkas::unpack::{OnDisk, Privilege, Timestamp, UnpackOptions, unpack};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -14,7 +14,7 @@ fuzz_target!(|bytes: &[u8]| {
     base.remove_all("tree").expect("the tree is ours");
     let tree = base.make("tree", 0o700).expect("the directory is ours");
     let clock = Timestamp { seconds: 0, nanos: 0 };
-    let options = UnpackOptions { on_disk: OnDisk::Overlay, clock };
+    let options = UnpackOptions { on_disk: OnDisk::Overlay, clock, privilege: Privilege::Root };
     let mut split = tar_split::Writer::new(Vec::new());
     let unpacked = unpack(&mut &bytes[..], &tree, &options, Some(&mut |piece| split.piece(piece)));
     if unpacked.is_ok() {

@@ -23,6 +23,7 @@ mod resolve_input;
 pub(crate) mod sync;
 mod unpack;
 
+use std::ffi::OsStr;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -42,7 +43,8 @@ use holkas::registry::conf::RegistriesConf;
 use holkas::storage::location::StorageConf;
 
 use crate::cli::{Cli, Command, Global, Keeping};
-use crate::environment;
+use crate::environment::{self, Found};
+use crate::user_namespace::{StoreUse, use_of};
 
 /// The time of what no image gives a time, if nobody says otherwise: the same in every run.
 const UNKNOWN_TIME: i64 = 0;
@@ -73,9 +75,7 @@ impl Setting<'_> {
     ///
     /// `platform` is the command's own wish, before the global ones.
     pub(crate) fn rooms(&self, platform: Option<&Platform>) -> Result<Rooms> {
-        let conf = environment::storage_conf()?
-            .map(|file| StorageConf::parse(&file.bytes, &display(&file.path)))
-            .transpose()?;
+        let conf = storage_conf()?;
         let from_environment = match environment::storage_driver() {
             Some(driver) => Some(driver.parse().context(|| "reading the environment variable STORAGE_DRIVER")?),
             None => None,
@@ -87,7 +87,9 @@ impl Setting<'_> {
         let storage_conf = with_options(storage_conf, &environment::storage_options())?;
         let clock = environment::source_date_epoch()?.unwrap_or(UNKNOWN_TIME);
         let (platform, scratch) = (self.platform(platform)?, self.scratch());
-        Ok(Rooms { storage_conf, platform, clock, scratch, ..Rooms::default() })
+        // Who may not write stores hears of it where one is to be written.
+        let privilege = environment::privilege().unwrap_or_default();
+        Ok(Rooms { storage_conf, platform, clock, scratch, privilege, ..Rooms::default() })
     }
 
     /// Returns where `login` and `logout` look for credentials, and where they keep them.
@@ -119,6 +121,19 @@ impl Setting<'_> {
             variant: override_variant.clone().filter(|variant| !variant.is_empty()),
         })
     }
+}
+
+/// Returns the configuration of containers-storage that holds for the user.
+fn storage_conf() -> Result<Option<StorageConf>> {
+    let parse = |file: Option<Found>| {
+        let parsed =
+            file.map(|file| StorageConf::parse(&file.bytes, &display(&file.path), &environment::in_storage_conf));
+        parsed.transpose()
+    };
+    let usual = if environment::user::id() == 0 { None } else { environment::users_graph_root() };
+    let Some(usual) = usual else { return parse(environment::storage_conf()?) };
+    let (own, system) = (environment::own_storage_conf()?, environment::storage_conf()?);
+    Ok(Some(StorageConf::of_user(parse(own)?, parse(system)?, usual)))
 }
 
 /// Adds the stores that options of containers-storage name, before those of storage.conf.
@@ -180,6 +195,21 @@ impl Deadline {
             }
             _ => error,
         })
+    }
+}
+
+/// Returns what a command does with stores, by what was typed.
+pub(crate) fn store_use(command: &Command) -> StoreUse {
+    match command {
+        Command::Copy(arguments) => use_of([arguments.source.as_os_str()], [arguments.destination.as_os_str()]),
+        Command::Inspect(arguments) => use_of([arguments.image.as_os_str()], []),
+        Command::Delete(arguments) => use_of([], [arguments.image.as_os_str()]),
+        Command::Resolve(arguments) => use_of(arguments.names.iter().map(OsStr::new), []),
+        // The owners of its tree are as many as those of a store, wherever the image comes from.
+        Command::Unpack(_) => StoreUse::Reads,
+        // What it will be asked for is not known.
+        Command::Proxy(_) => StoreUse::Reads,
+        _ => StoreUse::None,
     }
 }
 

@@ -1,5 +1,7 @@
 //! The only reader of the environment, of home directories and of `/etc`: what the run finds around it.
 
+pub(crate) mod user;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +12,7 @@ use holkas::registry::auth::{AuthFile, AuthFiles, AuthStore, Format, KeyStyle};
 use holkas::registry::certificates::CertificatePlaces;
 use holkas::registry::conf::ConfFile;
 use holkas::registry::transport::{Proxies, proxy};
+use holkas::unpack::Privilege;
 
 /// A configuration file that was found: its path, for messages, and its bytes.
 #[derive(Debug)]
@@ -71,6 +74,34 @@ pub(crate) fn storage_conf() -> Result<Option<Found>> {
         }
     }
     Ok(None)
+}
+
+/// Returns the storage.conf of the user who has started us: the one that is named, or their own, if there is any.
+pub(crate) fn own_storage_conf() -> Result<Option<Found>> {
+    if variable("CONTAINERS_STORAGE_CONF").is_some() {
+        return storage_conf();
+    }
+    let below_home = || user::home().map(|home| home.join(".config"));
+    let dir = variable("XDG_CONFIG_HOME").map(PathBuf::from).or_else(below_home);
+    match dir {
+        Some(dir) => found(dir.join("containers/storage.conf")).context(|| "loading storage.conf"),
+        None => Ok(None),
+    }
+}
+
+/// Returns the value of a variable that a path in storage.conf names.
+pub(crate) fn in_storage_conf(name: &str) -> Option<String> {
+    match name {
+        "UID" => Some(user::id().to_string()),
+        name => variable(name).map(|value| value.to_string_lossy().into_owned()),
+    }
+}
+
+/// Returns where the store of a user who is not root is, if no file says otherwise.
+pub(crate) fn users_graph_root() -> Option<PathBuf> {
+    let data = variable("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let data = data.or_else(|| user::home().map(|home| home.join(".local/share")));
+    data.map(|dir| dir.join("containers/storage"))
 }
 
 /// The files of registries.conf that apply.
@@ -236,7 +267,7 @@ fn current(path: PathBuf) -> AuthFile {
 }
 
 fn runtime_dir() -> PathBuf {
-    let of_user = || format!("/run/containers/{}", rustix::process::getuid().as_raw()).into();
+    let of_user = || format!("/run/containers/{}", user::id()).into();
     variable("XDG_RUNTIME_DIR").map_or_else(of_user, PathBuf::from)
 }
 
@@ -258,6 +289,12 @@ fn usual_auth_files() -> Vec<AuthFile> {
     files
 }
 
+/// Returns the path of a program of the system.
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
+    let usual = ["/usr/bin", "/bin", "/usr/sbin", "/sbin"].map(PathBuf::from);
+    programs().into_iter().chain(usual).map(|dir| dir.join(name)).find(|path| path.is_absolute() && path.is_file())
+}
+
 /// Returns the directories that programs are in.
 fn programs() -> Vec<PathBuf> {
     variable("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
@@ -276,7 +313,7 @@ pub(crate) fn cache_dir(named: Option<&Path>) -> Result<PathBuf> {
     }
     match absolute("HOME") {
         Some(home) => Ok(home.join(".cache/holkas")),
-        None if rustix::process::geteuid().is_root() => Ok(SYSTEM.into()),
+        None if user::id() == 0 => Ok(SYSTEM.into()),
         None => Err(Error::new(ErrorKind::Io, "neither XDG_CACHE_HOME nor HOME is set")
             .context("looking for the blob cache")
             .hint("name a directory with --cache")),
@@ -308,15 +345,28 @@ const RIGHTS: [(u8, &str, &str); 6] = [
     (0, "CAP_CHOWN", "owners"),
     (1, "CAP_DAC_OVERRIDE", "files of other owners"),
     (3, "CAP_FOWNER", "modes and times of other owners' files"),
+    (31, "CAP_SETFCAP", "file capabilities"),
     (21, "CAP_SYS_ADMIN", "trusted.* extended attributes"),
     (27, "CAP_MKNOD", "devices and whiteouts"),
-    (31, "CAP_SETFCAP", "file capabilities"),
 ];
+/// How many of them count in a user namespace, where the kernel allows nobody the others, whatever the capabilities are.
+const RIGHTS_OF_USERS: usize = 4;
 
-/// Returns an error that names what is missing unless this process may write whole stores.
+/// Returns an error that names what is missing unless this process may write stores of the system's own containers.
+pub(crate) fn may_write_system_stores() -> Result<()> {
+    match privilege()? {
+        Privilege::Root => Ok(()),
+        Privilege::UserNamespace => Err(lacking_rights(
+            "this process is in a user namespace, where devices and trusted.* extended attributes cannot be made"
+                .into(),
+        )),
+    }
+}
+
+/// Returns as whom this process may write stores, or an error that names what is missing.
 ///
 /// Where `/proc` is not mounted, as in a bare chroot, that shows with the first file that is not allowed.
-pub(crate) fn may_write_stores() -> Result<()> {
+pub(crate) fn privilege() -> Result<Privilege> {
     let read = |path: &str| -> Result<Option<String>> {
         match std::fs::read_to_string(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -325,38 +375,36 @@ pub(crate) fn may_write_stores() -> Result<()> {
     };
     match (read("/proc/self/status")?, read("/proc/self/uid_map")?) {
         (Some(status), Some(uid_map)) => rights(&status, &uid_map),
-        _ => Ok(()),
+        _ => Ok(Privilege::Root),
     }
 }
 
-fn rights(status: &str, uid_map: &str) -> Result<()> {
+fn lacking_rights(missing: String) -> Error {
+    Error::new(ErrorKind::Forbidden, missing)
+        .context("checking the rights that writing a store needs")
+        .hint("run holkas as root; nothing was written")
+}
+
+fn rights(status: &str, uid_map: &str) -> Result<Privilege> {
     let effective = status
         .lines()
         .find_map(|line| line.strip_prefix("CapEff:"))
         .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
         .ok_or_else(|| Error::new(ErrorKind::Io, "`/proc/self/status` does not tell the effective capabilities"))?;
-    let forbidden = |missing: String| {
-        Err(Error::new(ErrorKind::Forbidden, missing)
-            .context("checking the rights that writing a store needs")
-            .hint("run holkas as root; nothing was written"))
+    let whole = ["0", "0", "4294967295"];
+    let (privilege, rights) = match uid_map.split_whitespace().eq(whole) {
+        true => (Privilege::Root, &RIGHTS[..]),
+        false => (Privilege::UserNamespace, &RIGHTS[..RIGHTS_OF_USERS]),
     };
-    let missing: Vec<_> = RIGHTS
+    let missing: Vec<_> = rights
         .iter()
         .filter(|(bit, ..)| effective & (1 << bit) == 0)
         .map(|(_, name, what)| format!("{name} ({what})"))
         .collect();
-    if !missing.is_empty() {
-        return forbidden(format!("this process lacks {}", missing.join(", ")));
+    match missing.is_empty() {
+        true => Ok(privilege),
+        false => Err(lacking_rights(format!("this process lacks {}", missing.join(", ")))),
     }
-    // Within a user namespace the kernel allows neither devices nor trusted.* attributes, whatever CapEff says.
-    let whole = ["0", "0", "4294967295"];
-    if !uid_map.split_whitespace().eq(whole) {
-        return forbidden(
-            "this process is in a user namespace, where devices and trusted.* extended attributes cannot be made"
-                .into(),
-        );
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -366,7 +414,8 @@ mod tests {
     #[test]
     fn missing_rights_are_named() {
         const WHOLE: &str = "         0          0 4294967295\n";
-        assert!(rights("Name:\tx\nCapEff:\t000001ffffffffff\n", WHOLE).is_ok());
+        let privilege = rights("Name:\tx\nCapEff:\t000001ffffffffff\n", WHOLE).expect("all rights");
+        assert_eq!(privilege, Privilege::Root);
         let error = rights("CapEff:\t0000000000000000\n", WHOLE).expect_err("no rights");
         assert_eq!(error.kind(), ErrorKind::Forbidden);
         for (_, name, _) in RIGHTS {
@@ -374,8 +423,10 @@ mod tests {
         }
         let error = rights("CapEff:\t000001fff7ffffff\n", WHOLE).expect_err("no mknod");
         assert!(error.to_string().ends_with("this process lacks CAP_MKNOD (devices and whiteouts)"), "{error}");
-        let error = rights("CapEff:\t000001ffffffffff\n", "0 1000 1\n").expect_err("user namespace");
-        assert!(error.to_string().contains("user namespace"), "{error}");
+        let within = |capabilities: &str| rights(&format!("CapEff:\t{capabilities}\n"), "0 1000 1\n1 100000 65536\n");
+        assert_eq!(within("000001fff7dfffff").expect("as root of users"), Privilege::UserNamespace);
+        let error = within("000001ff7fffffff").expect_err("no setfcap");
+        assert!(error.to_string().ends_with("this process lacks CAP_SETFCAP (file capabilities)"), "{error}");
         assert!(rights("", WHOLE).is_err());
     }
 }

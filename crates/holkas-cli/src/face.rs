@@ -13,6 +13,8 @@ pub(crate) enum Face<'a> {
     Skopeo(&'a [OsString]),
     /// That of an osbuild module.
     Osbuild(Module),
+    /// That of a run which is going into a user namespace, and has started us for it.
+    NamespaceHelper,
 }
 
 /// One of osbuild's modules.
@@ -35,12 +37,18 @@ pub(crate) enum Kind {
     Stage,
 }
 
+/// What the program is called by a run of its own which is going into a user namespace.
+pub(crate) const NAMESPACE_HELPER: &str = "holkas-namespace-helper";
+
 /// Returns whose place to take. `arguments` are all of the process, the name of the program being the first.
 pub(crate) fn of(arguments: &[OsString]) -> Face<'_> {
     let called = arguments.first().map(Path::new);
     let name = called.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     if name == "skopeo" {
         return Face::Skopeo(&arguments[1..]);
+    }
+    if called == Some(Path::new(NAMESPACE_HELPER)) {
+        return Face::NamespaceHelper;
     }
     if name.starts_with("org.osbuild.") {
         return Face::Osbuild(Module { kind: kind(called, &arguments[1..]), name });
@@ -86,6 +94,7 @@ mod tests {
         let module = |kind, name: &str| format!("{:?}", Face::Osbuild(Module { kind, name: name.into() }));
         assert_eq!(face(&["/usr/bin/holkas", "copy", "a", "b"]), "Holkas");
         assert_eq!(face(&[]), "Holkas");
+        assert_eq!(face(&[NAMESPACE_HELPER]), "NamespaceHelper");
         assert_eq!(face(&["skopeo", "copy", "a"]), skopeo(&["copy", "a"]));
         assert_eq!(face(&["/usr/bin/holkas", "skopeo", "copy", "a"]), skopeo(&["copy", "a"]));
         let name = "org.osbuild.skopeo";

@@ -16,6 +16,7 @@ mod seqpacket;
 mod skopeo;
 mod table;
 mod terminal;
+mod user_namespace;
 
 use std::process::ExitCode;
 
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Face::Holkas => holkas(),
         Face::Skopeo(typed) => skopeo::run(typed),
         Face::Osbuild(module) => osbuild::run(&module, &arguments),
+        Face::NamespaceHelper => user_namespace::help(&arguments),
     }
 }
 
@@ -43,8 +45,11 @@ fn holkas() -> ExitCode {
     let form = report::Form::of(typed.json());
     open_many_files();
     let cancel = Cancel::default();
-    let result = stop_on_signals(&cancel).and_then(|()| commands::run(typed, &cancel));
-    report::report(result, form)
+    // Before there are threads.
+    let result = user_namespace::enter(commands::store_use(&typed.command))
+        .and_then(|()| stop_on_signals(&cancel))
+        .and_then(|()| commands::run(typed, &cancel));
+    report::report(result.map_err(user_namespace::explain), form)
 }
 
 /// Takes as many open files as the administrator allows: 1024, the usual, are for who uses `select`.

@@ -33,6 +33,7 @@ use crate::cli::registry::{Network, Registry};
 use crate::commands::{Setting, in_time};
 use crate::output;
 use crate::report::FAILED;
+use crate::user_namespace::{self, StoreUse, use_of};
 
 /// The version of skopeo whose command line this is: callers compare it, and decide by it what they may ask for.
 const VERSION: &str = "1.22.0";
@@ -130,6 +131,8 @@ fn answer(typed: &[OsString]) -> Result<(), Failure> {
     }
     let global = global(&given);
     let cancel = Cancel::default();
+    // Before there are threads.
+    user_namespace::enter(store_use(command, &arguments))?;
     crate::open_many_files();
     crate::stop_on_signals(&cancel)?;
     let setting = Setting { global: &global, cancel: &cancel };
@@ -145,8 +148,18 @@ fn answer(typed: &[OsString]) -> Result<(), Failure> {
     });
     in_time.map_err(|error| {
         let (help, usage, unchangeable) = failure.take().unwrap_or_default();
-        Failure { error, help, usage, unchangeable }
+        Failure { error: user_namespace::explain(error), help, usage, unchangeable }
     })
+}
+
+/// Returns what a command does with stores, by what was typed.
+fn store_use(command: &Command, arguments: &[OsString]) -> StoreUse {
+    match (command.name, arguments) {
+        (PROXY, _) => StoreUse::Reads,
+        ("copy", [source, destination]) => use_of([source.as_os_str()], [destination.as_os_str()]),
+        ("delete", [image]) => use_of([], [image.as_os_str()]),
+        (_, arguments) => use_of(arguments.iter().map(OsString::as_os_str), []),
+    }
 }
 
 fn as_usage(error: Error) -> Failure {

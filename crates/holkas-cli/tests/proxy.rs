@@ -9,6 +9,8 @@ mod client;
 mod far;
 #[path = "proxy/hostile.rs"]
 mod hostile;
+#[path = "proxy/rootless.rs"]
+mod rootless;
 
 use std::fs::{self, File};
 use std::io::Write;

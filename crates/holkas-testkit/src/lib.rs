@@ -35,5 +35,7 @@ pub mod docker_registry;
 pub mod proxy;
 pub mod registry;
 
+pub mod rootless;
+
 pub mod corrupt;
 pub mod fault;

@@ -19,6 +19,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -124,6 +125,16 @@ impl Dir {
     pub fn create_all(path: &Path) -> Result<Self> {
         #[expect(clippy::disallowed_methods, reason = "the user named the path: symlinks in it are meant")]
         std::fs::create_dir_all(path).context(|| format!("creating directory `{}`", display(path)))?;
+        Self::open(path)
+    }
+
+    /// The same, where the directories that are made are for nobody but their owner.
+    pub fn create_all_private(path: &Path) -> Result<Self> {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .context(|| format!("creating directory `{}`", display(path)))?;
         Self::open(path)
     }
 

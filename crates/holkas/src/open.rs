@@ -16,6 +16,7 @@ use crate::registry::{Client, RegistryDestination, RegistrySource};
 use crate::storage::destination::StorageDestination;
 use crate::storage::location::{Location, StorageConf};
 use crate::storage::source::StorageSource;
+use crate::unpack::Privilege;
 
 /// What opening a room needs beside the reference.
 #[derive(Debug, Clone)]
@@ -36,6 +37,8 @@ pub struct Rooms {
     pub registries: Option<Client>,
     /// The time, in seconds since 1970, for what no image gives a time in a store.
     pub clock: i64,
+    /// As whom layers are unpacked into a store.
+    pub privilege: Privilege,
 }
 
 impl Default for Rooms {
@@ -49,6 +52,7 @@ impl Default for Rooms {
             siblings: None,
             registries: None,
             clock: 0,
+            privilege: Privilege::Root,
         }
     }
 }
@@ -101,8 +105,13 @@ fn storage_destination(storage: &StorageReference, rooms: &Rooms) -> Result<Box<
         }
         (None, None) => return Err(names_no_image(storage)),
     };
-    let root = Dir::create_all(&location.graph_root)?;
-    Ok(Box::new(StorageDestination::create(root, location.driver, names, rooms.clock)?))
+    let root = match rooms.privilege {
+        Privilege::Root => Dir::create_all(&location.graph_root)?,
+        // In a home directory, the way to the store is nobody else's business, as with containers-storage.
+        Privilege::UserNamespace => Dir::create_all_private(&location.graph_root)?,
+    };
+    let destination = StorageDestination::create(root, location.driver, names, rooms.clock)?;
+    Ok(Box::new(destination.writing_as(rooms.privilege)))
 }
 
 fn names_no_image(storage: &StorageReference) -> Error {

@@ -30,10 +30,21 @@ pub use flat::{ExcludedPath, FlatTree, Put};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnDisk {
     /// The diff directory of the overlay driver: whiteouts are devices 0/0, opaque directories bear
-    /// `trusted.overlay.opaque`, and the layer's own root entry is ignored.
+    /// `trusted.overlay.opaque` (in a user namespace `user.overlay.opaque`), and the layer's own root entry is ignored.
     Overlay,
     /// A whole tree, on which the layers below were unpacked before: whiteouts remove.
     Tree,
+}
+
+/// As whom layers are unpacked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Privilege {
+    /// As root.
+    #[default]
+    Root,
+    /// As root of a user namespace. As with containers-storage, devices are left out, and so are the attributes that
+    /// only the system's root may set (`trusted.*`, `security.*`), but for file capabilities.
+    UserNamespace,
 }
 
 /// A moment: seconds since 1970, and nanoseconds after them.
@@ -52,6 +63,8 @@ pub struct UnpackOptions {
     pub on_disk: OnDisk,
     /// The time of what no entry gives a time: implied parents, whiteouts, the root.
     pub clock: Timestamp,
+    /// As whom.
+    pub privilege: Privilege,
 }
 
 /// What was found on the way.
@@ -87,7 +100,8 @@ pub type Split<'s> = &'s mut dyn FnMut(TarPiece<'_>) -> Result<()>;
 /// Writes the entries of the tar `layer` into the directory `into`, and reads it to its end.
 ///
 /// Every byte of the tar is handed to `split`, in order, so that the exact tar can be stored.
-/// Needs to be root, with all capabilities, for owners, devices and attributes.
+/// Needs to be root, with all capabilities, for owners, devices and attributes; or root of a user namespace that maps
+/// all owners, for less of them.
 /// After an error `into` holds a part of the layer, and must be removed.
 ///
 /// # Errors

@@ -11,7 +11,7 @@ use holkas::error::ErrorKind;
 use holkas::fs::Dir;
 use holkas::limits;
 use holkas::oci::{Algorithm, Descriptor, MediaType};
-use holkas::unpack::{OnDisk, Timestamp, UnpackOptions, Unpacked, unpack};
+use holkas::unpack::{OnDisk, Privilege, Timestamp, UnpackOptions, Unpacked, unpack};
 use holkas::verify::UntrustedBlob;
 use holkas_testkit::tar::{Entry, FILE, PAX, TarBuilder};
 
@@ -49,7 +49,11 @@ fn crowd(stream: impl Read + Send) -> holkas::Result<Unpacked> {
 fn layer_in(parent: &Path, stream: impl Read + Send) -> holkas::Result<Unpacked> {
     let dir = tempfile::tempdir_in(parent).unwrap();
     let (_, mut decoder) = Decoder::new(stream)?;
-    let options = UnpackOptions { on_disk: OnDisk::Overlay, clock: Timestamp { seconds: 0, nanos: 0 } };
+    let options = UnpackOptions {
+        on_disk: OnDisk::Overlay,
+        clock: Timestamp { seconds: 0, nanos: 0 },
+        privilege: Privilege::Root,
+    };
     let mut plain = BufReader::new(&mut decoder);
     let unpacked = unpack(&mut plain, &Dir::open(dir.path())?, &options, None)?;
     decoder.finish()?;

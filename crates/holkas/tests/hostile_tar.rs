@@ -3,7 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
 use holkas::fs::Dir;
-use holkas::unpack::{OnDisk, Timestamp, UnpackOptions, unpack};
+use holkas::unpack::{OnDisk, Privilege, Timestamp, UnpackOptions, unpack};
 use holkas_testkit::image::ImageBuilder;
 use holkas_testkit::peers::Store;
 use holkas_testkit::tar::{
@@ -148,7 +148,7 @@ fn each_tar_has_one_face() {
     let mut wrong = Vec::new();
     for (name, tar, takes) in cases() {
         let dir = tempfile::tempdir().unwrap();
-        let options = UnpackOptions { on_disk: OnDisk::Overlay, clock: CLOCK };
+        let options = UnpackOptions { on_disk: OnDisk::Overlay, clock: CLOCK, privilege: Privilege::Root };
         let ours = unpack(&mut &tar[..], &Dir::open(dir.path()).unwrap(), &options, None);
         let image = ImageBuilder::oci().layer(tar).build();
         let source = tempfile::tempdir().unwrap();

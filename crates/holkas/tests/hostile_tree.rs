@@ -8,12 +8,12 @@ use std::path::Path;
 
 use holkas::error::{ErrorKind, Result};
 use holkas::fs::Dir;
-use holkas::unpack::{OnDisk, Timestamp, UnpackOptions, Unpacked, unpack};
+use holkas::unpack::{OnDisk, Privilege, Timestamp, UnpackOptions, Unpacked, unpack};
 use holkas_testkit::tar::{DIR, Entry, FILE, TarBuilder};
 use holkas_testkit::tree::Tree;
 
 fn unpack_into(tar: &[u8], into: &Path, on_disk: OnDisk) -> Result<Unpacked> {
-    let options = UnpackOptions { on_disk, clock: Timestamp { seconds: 1, nanos: 0 } };
+    let options = UnpackOptions { on_disk, clock: Timestamp { seconds: 1, nanos: 0 }, privilege: Privilege::Root };
     unpack(&mut &tar[..], &Dir::open(into)?, &options, None)
 }
 

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use holkas::error::Result;
 use holkas::fs::Dir;
-use holkas::unpack::{ExcludedPath, FlatTree, OnDisk, Put, Timestamp, UnpackOptions, unpack};
+use holkas::unpack::{ExcludedPath, FlatTree, OnDisk, Privilege, Put, Timestamp, UnpackOptions, unpack};
 use holkas_testkit::tar::{DIR, Entry, FIFO, FILE, HARD_LINK, SYMLINK, TarBuilder, Time};
 use holkas_testkit::tree::{Kind, Options, Tree};
 
@@ -118,7 +118,7 @@ fn diff(tar: &[u8], into: &Path) -> Result<()> {
         fs::remove_dir_all(into).unwrap();
     }
     fs::create_dir(into).unwrap();
-    let options = UnpackOptions { on_disk: OnDisk::Overlay, clock: CLOCK };
+    let options = UnpackOptions { on_disk: OnDisk::Overlay, clock: CLOCK, privilege: Privilege::Root };
     unpack(&mut &tar[..], &Dir::open(into)?, &options, None).map(|_| ())
 }
 

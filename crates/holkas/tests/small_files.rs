@@ -6,7 +6,7 @@ use std::path::Path;
 
 use holkas::error::Result;
 use holkas::fs::Dir;
-use holkas::unpack::{OnDisk, Timestamp, UnpackOptions, Unpacked, unpack};
+use holkas::unpack::{OnDisk, Privilege, Timestamp, UnpackOptions, Unpacked, unpack};
 use holkas_testkit::image::ImageBuilder;
 use holkas_testkit::peers::Store;
 use holkas_testkit::tar::TarBuilder;
@@ -15,7 +15,12 @@ use holkas_testkit::tree::{Kind, Options, Tree};
 const CLOCK: Timestamp = Timestamp { seconds: 1_234_567_890, nanos: 5 };
 
 fn unpack_into(tar: &[u8], into: &Path) -> Result<Unpacked> {
-    unpack(&mut &tar[..], &Dir::open(into)?, &UnpackOptions { on_disk: OnDisk::Overlay, clock: CLOCK }, None)
+    unpack(
+        &mut &tar[..],
+        &Dir::open(into)?,
+        &UnpackOptions { on_disk: OnDisk::Overlay, clock: CLOCK, privilege: Privilege::Root },
+        None,
+    )
 }
 
 /// Enough files that several threads are busy with some of them.

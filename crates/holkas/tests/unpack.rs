@@ -9,7 +9,7 @@ use std::path::Path;
 
 use holkas::fs::Dir;
 use holkas::storage::tar_split::{self, Entry as Object};
-use holkas::unpack::{FlatTree, OnDisk, Put, TarPiece, Timestamp, UnpackOptions, Unpacked, unpack};
+use holkas::unpack::{FlatTree, OnDisk, Privilege, Put, TarPiece, Timestamp, UnpackOptions, Unpacked, unpack};
 use holkas::{ErrorKind, Result};
 use holkas_testkit::oddities::{odd_image, odd_layers};
 use holkas_testkit::peers::Store;
@@ -24,7 +24,7 @@ use tempfile::TempDir;
 const CLOCK: Timestamp = Timestamp { seconds: 1_234_567_890, nanos: 5 };
 
 fn options(on_disk: OnDisk) -> UnpackOptions {
-    UnpackOptions { on_disk, clock: CLOCK }
+    UnpackOptions { on_disk, clock: CLOCK, privilege: Privilege::Root }
 }
 
 fn unpack_into(tar: &[u8], into: &Path, on_disk: OnDisk) -> Result<(Unpacked, Vec<u8>)> {

@@ -116,7 +116,7 @@ pub(crate) fn perform(request: &Request, setting: &Setting<'_>, monitor: &Arc<dy
     let (from, to) = (&request.source.reference, &request.destination.reference);
     let into_store = matches!(to, ImageReference::Storage(_));
     if into_store {
-        environment::may_write_stores()?;
+        environment::privilege()?;
     }
     let rooms = setting.rooms(request.platform.as_ref())?;
     let options = CopyOptions {

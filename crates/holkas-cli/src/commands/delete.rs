@@ -29,7 +29,7 @@ pub(crate) fn perform(arguments: &cli::Delete, setting: &Setting<'_>, monitor: &
             let rooms = setting.rooms(None)?;
             let location = Location::resolve(&storage.store, rooms.storage_conf.as_ref()).context(frame)?;
             let image = storage.image.as_ref().ok_or_else(|| Error::invalid("it names a store, but no image in it"));
-            environment::may_write_stores()?;
+            environment::privilege()?;
             delete(&location, image.context(frame)?, &rooms.platform, environment::source_date_epoch()?).map(drop)
         }
         ImageReference::Oci(layout) => layout::delete(layout, arguments.shared_blob_dir.as_deref()),

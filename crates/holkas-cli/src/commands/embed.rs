@@ -15,7 +15,7 @@ use crate::{cli, environment, output, progress};
 /// Embeds all images, and prints what became of each.
 pub(crate) fn run(arguments: &cli::Embed, setting: &Setting<'_>) -> Result<()> {
     let listed = file::read(&arguments.images)?;
-    environment::may_write_stores()?;
+    environment::may_write_system_stores()?;
     let policy = setting.policy()?;
     let monitor = progress::monitor(arguments.reporting.progress);
     let sources = listed.images.iter().map(|image| &image.source);

@@ -22,6 +22,7 @@ use super::reply::{self, Reply};
 use super::request::{Absent, Request};
 use super::{PACKET, Surroundings, VERSION, convert};
 use crate::seqpacket::{Packets, Received};
+use crate::user_namespace;
 
 type Answer = Result<Reply, Failure>;
 
@@ -73,7 +74,7 @@ impl Ready<'_> {
         if matches!(reference, ImageReference::Docker(_)) && self.rooms.registries.is_none() {
             self.rooms.registries = Some(self.around.client()?);
         }
-        open_source(reference, &self.rooms).map(Arc::from)
+        open_source(reference, &self.rooms).map(Arc::from).map_err(user_namespace::explain)
     }
 
     /// Asks the policy whether the image may be given away.

@@ -21,7 +21,7 @@ use crate::limits::RUNNABLE_LAYERS;
 use crate::oci::{ChainId, DiffId, ImageId, Index, Meaning};
 use crate::reference::{Driver, Name};
 use crate::signature::UntrustedSignature;
-use crate::unpack::{OnDisk, Timestamp, UnpackOptions};
+use crate::unpack::{OnDisk, Privilege, Timestamp, UnpackOptions};
 use crate::verify::VerifiedBytes;
 
 /// A store as a destination. What was put is visible to podman after [`ImageDestination::publish`].
@@ -31,6 +31,7 @@ pub struct StorageDestination {
     pub(super) driver: Driver,
     pub(super) clock: i64,
     pub(super) reach: Reach,
+    privilege: Privilege,
     names: Vec<Name>,
     work: Mutex<Option<Arc<Work>>>,
     /// What the store held when it was opened: publish looks again.
@@ -80,6 +81,7 @@ impl StorageDestination {
             driver,
             clock,
             reach: Reach::Disk,
+            privilege: Privilege::Root,
             names,
             work: Mutex::default(),
             present,
@@ -92,6 +94,12 @@ impl StorageDestination {
     #[must_use]
     pub fn reaching(self, reach: Reach) -> Self {
         Self { reach, ..self }
+    }
+
+    /// Says as whom layers are unpacked; if nothing is said, as root.
+    #[must_use]
+    pub fn writing_as(self, privilege: Privilege) -> Self {
+        Self { privilege, ..self }
     }
 
     /// Returns whether the store holds the image already, with these names and all that would be stored with it.
@@ -150,7 +158,8 @@ impl StorageDestination {
                 (tree, OnDisk::Tree)
             }
         };
-        let options = UnpackOptions { on_disk, clock: Timestamp { seconds: self.clock, nanos: 0 } };
+        let clock = Timestamp { seconds: self.clock, nanos: 0 };
+        let options = UnpackOptions { on_disk, clock, privilege: self.privilege };
         let done = layer::unpack_layer(body, diff_id, &tree, (splits, &split_name(id)), &options, &work.write_back)?;
         times::set(splits, split_name(id).as_bytes(), self.clock)?;
         if self.driver == Driver::Overlay {

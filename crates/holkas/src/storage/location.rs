@@ -20,14 +20,17 @@ pub struct StorageConf {
     pub graph_root: Option<PathBuf>,
     /// `runroot`.
     pub run_root: Option<PathBuf>,
+    /// `rootless_storage_path`: the graph root of users who are not root.
+    pub rootless: Option<PathBuf>,
     /// `additionalimagestores`.
     pub additional: Vec<PathBuf>,
 }
 
 impl StorageConf {
-    /// Parses a storage.conf. `origin` is where it came from, for messages.
-    pub fn parse(bytes: &[u8], origin: &str) -> Result<Self> {
-        parse(bytes).context(|| format!("reading storage.conf `{origin}`"))
+    /// Parses a storage.conf. `origin` is where it came from, for messages; `variable` gives the values of the variables
+    /// that paths may name (`$HOME`).
+    pub fn parse(bytes: &[u8], origin: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
+        parse(bytes, variable).context(|| format!("reading storage.conf `{origin}`"))
     }
 
     /// Adds the additional stores that options name (`additionalimagestore=PATH`), before those that are there.
@@ -44,6 +47,22 @@ impl StorageConf {
         Ok(())
     }
 
+    /// Returns what holds for a user who is not root, of the user's own file and the system's.
+    ///
+    /// As in containers-storage: the user's own file stands alone. Where there is none, only the driver of the system's
+    /// file counts; and its graph root is never the user's, which is `graph_root` unless a file names another.
+    pub fn of_user(own: Option<Self>, system: Option<Self>, graph_root: PathBuf) -> Self {
+        let system = system.unwrap_or_default();
+        let usual = system.rootless.unwrap_or(graph_root);
+        match own {
+            Some(own) => {
+                let graph_root = own.graph_root.or_else(|| own.rootless.clone()).unwrap_or(usual);
+                Self { graph_root: Some(graph_root), ..own }
+            }
+            None => Self { driver: system.driver, graph_root: Some(usual), ..Self::default() },
+        }
+    }
+
     /// Puts a drop-in on top: what it sets, it replaces.
     #[must_use]
     pub fn merged_with(self, later: Self) -> Self {
@@ -51,12 +70,13 @@ impl StorageConf {
             driver: later.driver.or(self.driver),
             graph_root: later.graph_root.or(self.graph_root),
             run_root: later.run_root.or(self.run_root),
+            rootless: later.rootless.or(self.rootless),
             additional: if later.additional.is_empty() { self.additional } else { later.additional },
         }
     }
 }
 
-fn parse(bytes: &[u8]) -> Result<StorageConf> {
+fn parse(bytes: &[u8], variable: &dyn Fn(&str) -> Option<String>) -> Result<StorageConf> {
     let text = str::from_utf8(bytes).map_err(|error| Error::invalid(format!("not valid UTF-8: {error}")))?;
     let document: Table = text.parse().map_err(|error| Error::invalid(format!("not valid TOML: {error}")))?;
     let Some(storage) = table(&document, "storage")? else { return Ok(StorageConf::default()) };
@@ -78,10 +98,12 @@ fn parse(bytes: &[u8]) -> Result<StorageConf> {
             .collect::<Result<_>>()?,
         Some(_) => return Err(Error::invalid("`additionalimagestores` is not a list of strings")),
     };
+    let path = |key| text_of(storage, key)?.map(|text| absolute(&expanded(text, variable))).transpose();
     Ok(StorageConf {
         driver: text_of(storage, "driver")?.map(str::parse).transpose()?,
-        graph_root: text_of(storage, "graphroot")?.map(absolute).transpose()?,
-        run_root: text_of(storage, "runroot")?.map(absolute).transpose()?,
+        graph_root: path("graphroot")?,
+        run_root: path("runroot")?,
+        rootless: path("rootless_storage_path")?,
         additional,
     })
 }
@@ -101,6 +123,22 @@ fn text_of<'a>(table: &'a Table, key: &str) -> Result<Option<&'a str>> {
         Some(Value::String(text)) => Ok(Some(text.as_str()).filter(|text| !text.is_empty())),
         Some(_) => Err(Error::invalid(format!("`{key}` is not a string"))),
     }
+}
+
+/// Puts the values of variables into a text, as a shell does it with `$NAME` and `${NAME}`; none is the empty one.
+fn expanded(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> String {
+    let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut parts = text.split('$');
+    let mut whole = parts.next().unwrap_or_default().to_string();
+    for part in parts {
+        let (name, rest) = match part.strip_prefix('{').and_then(|part| part.split_once('}')) {
+            Some(braced) => braced,
+            None => part.split_at(part.find(|c| !is_of_name(c)).unwrap_or(part.len())),
+        };
+        whole += &variable(name).unwrap_or_default();
+        whole += rest;
+    }
+    whole
 }
 
 fn absolute(path: &str) -> Result<PathBuf> {
@@ -196,7 +234,32 @@ mod tests {
     "#;
 
     fn conf(text: &str) -> Result<StorageConf> {
-        StorageConf::parse(text.as_bytes(), "test.conf")
+        let variable = |name: &str| (name == "HOME" || name == "UID").then(|| format!("of-{name}"));
+        StorageConf::parse(text.as_bytes(), "test.conf", &variable)
+    }
+
+    #[test]
+    fn a_users_store_is_never_the_systems() {
+        let graph_root = |own: Option<&str>, system: Option<&str>| {
+            let [own, system] = [own, system].map(|text| text.map(|text| conf(text).unwrap()));
+            StorageConf::of_user(own, system, "/home/u".into())
+        };
+        let system = "[storage]\ndriver='vfs'\ngraphroot='/var/g'\n[storage.options]\nadditionalimagestores=['/a']";
+        let of_system = graph_root(None, Some(system));
+        assert_eq!(of_system.graph_root.as_deref(), Some(Path::new("/home/u")));
+        assert_eq!((of_system.driver, of_system.additional.len()), (Some(Driver::Vfs), 0));
+        let rootless = "[storage]\nrootless_storage_path='/srv/$UID/${HOME}/x'";
+        for (own, system, expected) in [
+            (None, None, "/home/u"),
+            (None, Some(rootless), "/srv/of-UID/of-HOME/x"),
+            (Some("[storage]\ngraphroot='/$HOME$NONE/g'"), Some(rootless), "/of-HOME/g"),
+            (Some("[storage]\nrootless_storage_path='/own'"), Some(rootless), "/own"),
+            (Some("[storage]"), Some(rootless), "/srv/of-UID/of-HOME/x"),
+            (Some("[storage]"), Some(system), "/home/u"),
+        ] {
+            assert_eq!(graph_root(own, system).graph_root.as_deref(), Some(Path::new(expected)), "{own:?} {system:?}");
+        }
+        assert_eq!(graph_root(Some(system), None).additional.len(), 1);
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! What the entries of a layer give to what is made of them: owners, modes, extended attributes, times.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{FileType, Timestamps};
 use rustix::io::Errno;
 
-use super::Timestamp;
 use super::header::Kind;
 use super::tar::Header;
+use super::{Privilege, Timestamp};
 use crate::error::{Context, Error, ErrorKind, Result, printable};
 use crate::fs::at;
 
@@ -22,7 +22,7 @@ pub(super) struct Attributes {
 impl Attributes {
     pub(super) fn set(&self, fd: &OwnedFd) -> Result<()> {
         if let Some((uid, gid)) = self.owner {
-            at::fd_chown(fd, uid, gid).map_err(allowed)?;
+            own_fd(fd, uid, gid)?;
         }
         at::fd_ensure_mode(fd, self.mode).map_err(allowed)?;
         at::fd_set_times(fd, &self.times).map_err(allowed)
@@ -67,9 +67,15 @@ pub(super) fn make_node(dir: BorrowedFd<'_>, name: &[u8], kind: FileType, header
 }
 
 /// Sets the attributes of a symlink, device or FIFO that was just made; the owner only if it is not right by chance.
-pub(super) fn set_node_attributes(dir: BorrowedFd<'_>, name: &[u8], header: &Header, owner: bool) -> Result<()> {
+pub(super) fn set_node_attributes(
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    header: &Header,
+    owner: bool,
+    privilege: Privilege,
+) -> Result<()> {
     if owner {
-        at::chown(dir, name, header.uid, header.gid).map_err(allowed)?;
+        own(dir, name, header)?;
     }
     if header.kind == Kind::Symlink {
         at::set_times(dir, name, &raw_times(header)).map_err(allowed)?;
@@ -77,13 +83,18 @@ pub(super) fn set_node_attributes(dir: BorrowedFd<'_>, name: &[u8], header: &Hea
         at::chmod(dir, name, header.mode).map_err(allowed)?;
         at::set_times(dir, name, &times(header)).map_err(allowed)?;
     }
-    set_xattrs(header, |key, value| at::set_xattr(dir, name, key, value))
+    set_xattrs(header, privilege, |key, value| at::set_xattr(dir, name, key, value))
 }
 
 /// Sets the attributes of a file that has just got one more name.
 ///
 /// The link's own header counts for the file, as with skopeo; but a symlink keeps its time.
-pub(super) fn set_link_attributes(dir: BorrowedFd<'_>, name: &[u8], header: &Header) -> Result<()> {
+pub(super) fn set_link_attributes(
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    header: &Header,
+    privilege: Privilege,
+) -> Result<()> {
     let stat = at::stat(dir, name).map_err(Error::from)?;
     let owned = stat.is_some_and(|stat| (stat.st_uid, stat.st_gid) == (header.uid, header.gid));
     let symlink = match stat.map(|stat| (FileType::from_raw_mode(stat.st_mode), stat.st_rdev)) {
@@ -94,13 +105,13 @@ pub(super) fn set_link_attributes(dir: BorrowedFd<'_>, name: &[u8], header: &Hea
     };
     if !owned {
         // Not for nothing: even to the same owner, it takes the file's capabilities away.
-        at::chown(dir, name, header.uid, header.gid).map_err(allowed)?;
+        own(dir, name, header)?;
     }
     if !symlink {
         at::chmod(dir, name, header.mode).map_err(allowed)?;
         at::set_times(dir, name, &times(header)).map_err(allowed)?;
     }
-    set_xattrs(header, |key, value| at::set_xattr(dir, name, key, value))
+    set_xattrs(header, privilege, |key, value| at::set_xattr(dir, name, key, value))
 }
 
 /// Says of a hard link's target why it cannot have one more name.
@@ -134,11 +145,39 @@ pub(super) fn allowed(errno: Errno) -> Error {
     }
 }
 
+/// Gives an entry its owner.
+pub(super) fn own(dir: BorrowedFd<'_>, name: &[u8], header: &Header) -> Result<()> {
+    at::chown(dir, name, header.uid, header.gid).map_err(|errno| owned(errno, header.uid, header.gid))
+}
+
+/// Gives an open file its owner.
+pub(super) fn own_fd(fd: impl AsFd, uid: u32, gid: u32) -> Result<()> {
+    at::fd_chown(fd, uid, gid).map_err(|errno| owned(errno, uid, gid))
+}
+
+/// Says why something cannot have an owner.
+fn owned(errno: Errno, uid: u32, gid: u32) -> Error {
+    match errno {
+        // The one reason of the kernel's for it.
+        Errno::INVAL => {
+            let cause = format!("its owner is {uid}:{gid}, and this user namespace has not so many IDs");
+            Error::new(ErrorKind::Forbidden, cause)
+                .hint("let root give the user more IDs in /etc/subuid and /etc/subgid, or run holkas as root")
+        }
+        errno => allowed(errno),
+    }
+}
+
 /// Sets the attributes of the entry. A label is for the machine that runs it to say, not for the image.
-pub(super) fn set_xattrs(header: &Header, set: impl Fn(&[u8], &[u8]) -> Result<(), Errno>) -> Result<()> {
+pub(super) fn set_xattrs(
+    header: &Header,
+    privilege: Privilege,
+    set: impl Fn(&[u8], &[u8]) -> Result<(), Errno>,
+) -> Result<()> {
     for (key, value) in header.xattrs.iter().filter(|(key, _)| key != b"security.selinux") {
         match set(key, value) {
             Ok(()) | Err(Errno::OPNOTSUPP) => {}
+            Err(Errno::PERM) if privilege == Privilege::UserNamespace && is_the_systems(key) => {}
             Err(Errno::PERM) if key.starts_with(b"user.") => {
                 let cause = "only regular files and directories can have attributes of users";
                 return Err(Error::unsupported(cause).context(format!("setting attribute `{}`", printable(key))));
@@ -147,6 +186,11 @@ pub(super) fn set_xattrs(header: &Header, set: impl Fn(&[u8], &[u8]) -> Result<(
         }
     }
     Ok(())
+}
+
+/// Returns whether only the system's root may set an attribute. File capabilities are not of these: the kernel notes whose.
+fn is_the_systems(key: &[u8]) -> bool {
+    key.starts_with(b"trusted.") || (key.starts_with(b"security.") && key != b"security.capability")
 }
 
 /// The latest time that fits into 64 bits of nanoseconds, as containers/storage has it.

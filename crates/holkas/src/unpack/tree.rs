@@ -8,14 +8,14 @@ use rustix::fs::{FileType, Timestamps};
 use rustix::io::Errno;
 
 use super::attributes::{
-    Attributes, allowed, clock_times, link_frame, make_node, no_target, node_kind, refuse_overlays_own,
+    Attributes, allowed, clock_times, link_frame, make_node, no_target, node_kind, own, own_fd, refuse_overlays_own,
     set_link_attributes, set_node_attributes, set_xattrs, times,
 };
 use super::files::{Files, SMALL};
 use super::header::Kind;
 use super::parents::{Found, Parents};
 use super::tar::{Header, Reader};
-use super::{Names, OPAQUE, OnDisk, UnpackOptions, WHITEOUT, base, clean, hidden_by, parent};
+use super::{Names, OPAQUE, OnDisk, Privilege, UnpackOptions, WHITEOUT, base, clean, hidden_by, parent};
 use crate::error::{Context, Error, Result, printable};
 use crate::fs::{Dir, at};
 use crate::limits::LAYER_DIRECTORIES;
@@ -132,10 +132,10 @@ impl<'d> Tree<'d> {
         }
         self.ours.insert(b"");
         self.parents.note(header.gid, header.mode);
-        at::fd_chown(self.into, header.uid, header.gid).map_err(allowed)?;
+        own_fd(self.into, header.uid, header.gid)?;
         at::fd_chmod(self.into, header.mode).map_err(allowed)?;
         self.times.push((Vec::new(), times(header)));
-        set_xattrs(header, |key, value| at::fd_set_xattr(self.into, key, value))
+        set_xattrs(header, self.options.privilege, |key, value| at::fd_set_xattr(self.into, key, value))
     }
 
     fn put_file(&mut self, header: &Header, path: &[u8], reader: &mut Reader<'_, '_>) -> Result<()> {
@@ -158,7 +158,7 @@ impl<'d> Tree<'d> {
         reader.content(|piece| file.write_all(piece).map_err(Error::from))?;
         let fd = OwnedFd::from(file);
         attributes.set(&fd)?;
-        set_xattrs(header, |key, value| at::fd_set_xattr(&fd, key, value))
+        set_xattrs(header, self.options.privilege, |key, value| at::fd_set_xattr(&fd, key, value))
     }
 
     /// Returns whether nothing has this place, which takes no look at it when no directory has two names.
@@ -186,10 +186,10 @@ impl<'d> Tree<'d> {
         };
         let fd = at::open_dir(self.parents.fd(), name).map_err(allowed)?;
         if !made || !self.owned_from_start(header) {
-            at::fd_chown(&fd, header.uid, header.gid).map_err(allowed)?;
+            own_fd(&fd, header.uid, header.gid)?;
         }
         at::fd_chmod(&fd, header.mode).map_err(allowed)?;
-        set_xattrs(header, |key, value| at::fd_set_xattr(&fd, key, value))?;
+        set_xattrs(header, self.options.privilege, |key, value| at::fd_set_xattr(&fd, key, value))?;
         self.parents.note(header.gid, header.mode);
         self.times.push((path.to_vec(), times(header)));
         if made {
@@ -220,14 +220,19 @@ impl<'d> Tree<'d> {
             result = at::make_hard_link(from.as_fd(), base(target), self.parents.fd(), base(path));
         }
         result.map_err(no_target).context(|| link_frame(header))?;
-        set_link_attributes(self.parents.fd(), base(path), header)
+        set_link_attributes(self.parents.fd(), base(path), header, self.options.privilege)
     }
 
     /// Makes what is never opened: symlinks, devices, FIFOs.
     fn put_node(&mut self, header: &Header, path: &[u8]) -> Result<()> {
         let kind = node_kind(header)?;
+        let device = matches!(kind, FileType::CharacterDevice | FileType::BlockDevice);
+        if device && self.options.privilege == Privilege::UserNamespace {
+            return self.remove(path);
+        }
         self.make(path, |dir, name| make_node(dir, name, kind, header))?;
-        set_node_attributes(self.parents.fd(), base(path), header, !self.owned_from_start(header))
+        let owner = !self.owned_from_start(header);
+        set_node_attributes(self.parents.fd(), base(path), header, owner, self.options.privilege)
     }
 
     fn put_whiteout(&mut self, header: &Header, path: &[u8]) -> Result<()> {
@@ -242,8 +247,15 @@ impl<'d> Tree<'d> {
         match (self.options.on_disk, base(path) == OPAQUE) {
             (OnDisk::Overlay, true) => {
                 let fd = at::open_dir(self.parents.fd(), b".").map_err(allowed)?;
-                at::fd_set_xattr(&fd, b"trusted.overlay.opaque", b"y").map_err(|error| match error {
-                    Errno::OPNOTSUPP => Error::unsupported("this file system cannot hold `trusted.overlay.opaque`"),
+                // A user's overlay is mounted with `userxattr`.
+                let key: &[u8] = match self.options.privilege {
+                    Privilege::Root => b"trusted.overlay.opaque",
+                    Privilege::UserNamespace => b"user.overlay.opaque",
+                };
+                at::fd_set_xattr(&fd, key, b"y").map_err(|error| match error {
+                    Errno::OPNOTSUPP => {
+                        Error::unsupported(format!("this file system cannot hold `{}`", printable(key)))
+                    }
                     error => allowed(error),
                 })
             }
@@ -255,7 +267,7 @@ impl<'d> Tree<'d> {
                 })?;
                 self.nameless.insert(&[&path[..path.len() - base(path).len()], hidden].concat());
                 let clock = self.clock();
-                at::chown(dir, hidden, header.uid, header.gid).map_err(allowed)?;
+                own(dir, hidden, header)?;
                 at::set_times(dir, hidden, &clock).map_err(allowed)
             }
             (OnDisk::Tree, true) => {

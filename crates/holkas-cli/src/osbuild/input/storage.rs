@@ -28,7 +28,10 @@ pub(in crate::osbuild) fn host_store() -> Result<HostStore> {
         None => (StorageConf::default(), Map::new()),
         Some(file) => {
             let origin = display(&file.path);
-            (StorageConf::parse(&file.bytes, &origin)?, storage_table(&file.bytes, &origin)?)
+            (
+                StorageConf::parse(&file.bytes, &origin, &environment::in_storage_conf)?,
+                storage_table(&file.bytes, &origin)?,
+            )
         }
     };
     let own = StorageConf { additional: Vec::new(), ..conf };

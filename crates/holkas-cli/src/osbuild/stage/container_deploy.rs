@@ -23,7 +23,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let exclude =
         exclude.iter().map(|path| excluded(path)).collect::<Result<Vec<_>>>().context(|| "reading `exclude`")?;
     let image = only(images::read(arguments)?)?;
-    environment::may_write_stores()?;
+    environment::may_write_system_stores()?;
     let rooms = images::rooms(arguments);
     let source = open_source(&image.reference()?, &rooms)?;
     let source = match image.lists.is_empty() {

@@ -74,7 +74,7 @@ fn into_store(
     driver: Driver,
     remove_signatures: bool,
 ) -> Result<()> {
-    environment::may_write_stores()?;
+    environment::may_write_system_stores()?;
     let embedded = |image: &ResolvedImage| -> Result<EmbedImage> {
         let (source, names) = (image.reference()?, vec![name(image)?]);
         Ok(EmbedImage { source, names, manifest_lists: image.lists.clone(), platforms: Vec::new() })

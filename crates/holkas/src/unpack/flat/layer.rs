@@ -11,13 +11,14 @@ use rustix::fs::{FileType, Stat, Timestamps};
 use rustix::io::Errno;
 
 use super::super::attributes::{
-    Attributes, allowed, clock_times, make_node, node_kind, refuse_overlays_own, set_node_attributes, set_xattrs, times,
+    Attributes, allowed, clock_times, make_node, node_kind, own_fd, refuse_overlays_own, set_node_attributes,
+    set_xattrs, times,
 };
 use super::super::files::{Files, SMALL};
 use super::super::header::Kind;
 use super::super::parents::Parents;
 use super::super::tar::{Header, Reader};
-use super::super::{OPAQUE, WHITEOUT, after, base, clean, hidden_by, parent};
+use super::super::{OPAQUE, Privilege, WHITEOUT, after, base, clean, hidden_by, parent};
 use super::view::{Key, Lost, Missing, Place, View, staged_name};
 use super::{DEFAULT_LIST, FlatTree, Pending, Wanted};
 use crate::error::{Context, Error, Result, printable};
@@ -398,10 +399,10 @@ impl<'m, 'd> LayerTree<'m, 'd> {
 
     fn set_dir_attributes(&mut self, fd: &OwnedFd, header: &Header, owner: bool) -> Result<()> {
         if owner {
-            at::fd_chown(fd, header.uid, header.gid).map_err(allowed)?;
+            own_fd(fd, header.uid, header.gid)?;
         }
         at::fd_chmod(fd, header.mode).map_err(allowed)?;
-        set_xattrs(header, |key, value| at::fd_set_xattr(fd, key, value))?;
+        set_xattrs(header, Privilege::Root, |key, value| at::fd_set_xattr(fd, key, value))?;
         self.parents.note(header.gid, header.mode);
         self.pending.times.push((self.real.clone(), times(header)));
         Ok(())
@@ -450,7 +451,9 @@ impl<'m, 'd> LayerTree<'m, 'd> {
         let staged = staged_name(&self.key);
         let (dir, name) = self.place(seen, &staged);
         make_node(dir, name, kind, header).map_err(allowed)?;
-        set_node_attributes(dir, name, header, !seen || !self.owned_from_start(header))?;
+        // Nothing is left out of an image's tree: where it cannot be made, that is an error.
+        let owner = !seen || !self.owned_from_start(header);
+        set_node_attributes(dir, name, header, owner, Privilege::Root)?;
         if kind == FileType::Symlink {
             // From now on, another path may lead through it.
             self.named_parent = None;
@@ -494,7 +497,7 @@ fn write_contents(fd: OwnedFd, header: &Header, owner: Option<(u32, u32)>, reade
     reader.content(|piece| file.write_all(piece).map_err(Error::from))?;
     let fd = OwnedFd::from(file);
     Attributes { owner, mode: header.mode, times: times(header) }.set(&fd)?;
-    set_xattrs(header, |key, value| at::fd_set_xattr(&fd, key, value))
+    set_xattrs(header, Privilege::Root, |key, value| at::fd_set_xattr(&fd, key, value))
 }
 
 /// Reads a symlink of the layer where it is: in the tree, or staged.

@@ -6,7 +6,7 @@ use rustix::io::Errno;
 
 use super::super::super::attributes::{allowed, link_frame, no_target, set_link_attributes};
 use super::super::super::tar::Header;
-use super::super::super::{base, clean, parent};
+use super::super::super::{Privilege, base, clean, parent};
 use super::super::view::{Key, Lost, Missing, Place, staged_name};
 use super::{LayerTree, read_link};
 use crate::error::{Context, Error, Result};
@@ -50,7 +50,7 @@ impl LayerTree<'_, '_> {
         }
         self.view.put(self.key, there.kind().with(if seen { Place::MADE } else { Place::STAGED }))?;
         let (dir, name) = self.place(seen, &staged);
-        set_link_attributes(dir, name, header)?;
+        set_link_attributes(dir, name, header, Privilege::Root)?;
         if self.again.is_some_and(|wanted| wanted.links.contains(&self.key)) {
             let dir = at::open_plain(tree.into.as_fd(), &self.real_parent).map_err(allowed)?;
             at::remove_file(dir.as_fd(), base(&self.real)).or_else(absent).map_err(allowed)?;
