@@ -6,10 +6,9 @@ use rustix::fs::{FileType, Timestamps};
 use rustix::io::Errno;
 
 use super::Timestamp;
-use super::header::Kind;
-use super::tar::Header;
 use crate::error::{Context, Error, ErrorKind, Result, printable};
 use crate::fs::at;
+use crate::tar::{Header, Kind};
 
 /// What a file gets when its contents are written.
 pub(super) struct Attributes {

@@ -30,9 +30,10 @@ pub use self::excluded::ExcludedPath;
 use self::layer::LayerTree;
 use self::view::{Key, Keys};
 use super::attributes::{allowed, clock_times};
-use super::{Timestamp, base, parent, tar};
+use super::{Timestamp, base, parent};
 use crate::error::{Context, Error, Result, printable};
 use crate::fs::{Dir, UNVERIFIED, at};
+use crate::tar;
 use rustix::io::Errno;
 
 /// The tree of an image that is being made from its layers.

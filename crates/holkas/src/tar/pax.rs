@@ -5,20 +5,20 @@ use crate::error::{Error, Result, printable};
 
 /// What PAX records say of the next entry.
 #[derive(Debug, Default)]
-pub(super) struct Pax {
-    pub(super) path: Option<Vec<u8>>,
-    pub(super) link: Option<Vec<u8>>,
-    pub(super) size: Option<u64>,
-    pub(super) uid: Option<i64>,
-    pub(super) gid: Option<i64>,
-    pub(super) mtime: Option<Timestamp>,
-    pub(super) atime: Option<Timestamp>,
-    pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+pub(crate) struct Pax {
+    pub(crate) path: Option<Vec<u8>>,
+    pub(crate) link: Option<Vec<u8>>,
+    pub(crate) size: Option<u64>,
+    pub(crate) uid: Option<i64>,
+    pub(crate) gid: Option<i64>,
+    pub(crate) mtime: Option<Timestamp>,
+    pub(crate) atime: Option<Timestamp>,
+    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 /// Parses the records of one header. Anything malformed is an error: a record that one reader skips and another
 /// takes is how a tar shows two faces (RUSTSEC-2026-0112).
-pub(super) fn parse(mut data: &[u8]) -> Result<Pax> {
+pub(crate) fn parse(mut data: &[u8]) -> Result<Pax> {
     let mut pax = Pax::default();
     while !data.is_empty() {
         let (key, value, rest) = record(data).ok_or_else(|| Error::invalid("a malformed record in a PAX header"))?;

@@ -14,24 +14,24 @@ use crate::limits::{PATH, TAR_EXTENSION};
 
 /// One entry, its extensions applied. It is used again for the next, so that entries cost no allocation.
 #[derive(Debug)]
-pub(super) struct Header {
-    pub(super) kind: Kind,
+pub(crate) struct Header {
+    pub(crate) kind: Kind,
     /// As in the tar, not cleaned.
-    pub(super) name: Vec<u8>,
-    pub(super) link: Vec<u8>,
-    pub(super) size: u64,
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) mtime: Timestamp,
-    pub(super) atime: Option<Timestamp>,
+    pub(crate) name: Vec<u8>,
+    pub(crate) link: Vec<u8>,
+    pub(crate) size: u64,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) mtime: Timestamp,
+    pub(crate) atime: Option<Timestamp>,
     /// Major and minor number.
-    pub(super) device: (u32, u32),
-    pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) device: (u32, u32),
+    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Header {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             kind: Kind::Regular,
             name: Vec::new(),
@@ -49,7 +49,7 @@ impl Header {
 }
 
 /// Reads a tar.
-pub(super) struct Reader<'r, 's> {
+pub(crate) struct Reader<'r, 's> {
     input: Input<'r>,
     split: Option<Split<'s>>,
     /// Content of the current entry that is still to come.
@@ -68,14 +68,14 @@ struct Pending {
 }
 
 impl<'r, 's> Reader<'r, 's> {
-    pub(super) fn new(source: &'r mut dyn BufRead, split: Option<Split<'s>>) -> Self {
+    pub(crate) fn new(source: &'r mut dyn BufRead, split: Option<Split<'s>>) -> Self {
         Self { input: Input::new(source), split, remaining: 0, padding: 0, extension: Vec::new() }
     }
 
     /// Reads the next entry into `header`; at the end hands on all that follows, and returns `false`.
     ///
     /// What was not read of the contents of the entry before is passed over.
-    pub(super) fn next(&mut self, header: &mut Header) -> Result<bool> {
+    pub(crate) fn next(&mut self, header: &mut Header) -> Result<bool> {
         self.content(|_| Ok(()))?;
         let mut pending = Pending::default();
         loop {
@@ -129,7 +129,7 @@ impl<'r, 's> Reader<'r, 's> {
     }
 
     /// Gives the contents of the current entry to `take`, in pieces, and passes over its padding.
-    pub(super) fn content(&mut self, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    pub(crate) fn content(&mut self, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         while self.remaining > 0 {
             let bytes = self.input.fill(1)?;
             if bytes.is_empty() {
