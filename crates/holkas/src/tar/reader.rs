@@ -28,6 +28,20 @@ pub(crate) struct Header {
     /// Major and minor number.
     pub(crate) device: (u32, u32),
     pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// What is in the tar, and makes no difference on disk.
+    pub(crate) beside: Beside,
+}
+
+/// What an entry says that no tree shows.
+#[derive(Debug, Default)]
+pub(crate) struct Beside {
+    /// The mode with the kind, where the writer has put it there.
+    pub(crate) mode: i64,
+    pub(crate) ctime: Option<Timestamp>,
+    /// Major and minor number, which entries that are no devices may have too.
+    pub(crate) device: (i64, i64),
+    /// Readers may take a record of the entry in several ways.
+    pub(crate) unclear: bool,
 }
 
 impl Header {
@@ -44,6 +58,7 @@ impl Header {
             atime: None,
             device: (0, 0),
             xattrs: Vec::new(),
+            beside: Beside::default(),
         }
     }
 }
@@ -151,6 +166,11 @@ impl<'r, 's> Reader<'r, 's> {
         Ok(())
     }
 
+    /// Hands on all that was not, as raw, whatever it is.
+    pub(crate) fn rest(&mut self) -> Result<()> {
+        self.pass_all()
+    }
+
     /// Returns whether the tar ends here: with nothing more, or with a block of zeros, after which must be a second one
     /// or nothing.
     fn at_end(&mut self) -> Result<bool> {
@@ -234,6 +254,7 @@ fn global(header: &mut Header, block: &Block<'_>) {
     (header.mtime, header.atime) = (Timestamp { seconds: 0, nanos: 0 }, None);
     header.device = (0, 0);
     header.xattrs.clear();
+    header.beside = Beside::default();
 }
 
 fn set_name(name: &mut Vec<u8>, block: &Block<'_>) {
@@ -277,6 +298,12 @@ fn entry(header: &mut Header, block: &Block<'_>, pending: Pending) -> Result<()>
     }
     header.mtime = pax.mtime.unwrap_or(block.mtime);
     header.atime = pax.atime.or(block.atime);
+    header.beside = Beside {
+        mode: block.whole_mode,
+        ctime: pax.ctime.or(block.ctime),
+        device: (block.major, block.minor),
+        unclear: pax.unclear,
+    };
     header.device = (0, 0);
     if matches!(block.kind, Kind::CharacterDevice | Kind::BlockDevice) {
         // Linux has 12 bits for the one and 20 for the other.
