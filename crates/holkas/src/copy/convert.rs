@@ -54,8 +54,16 @@ pub fn move_converted(
         Rewrite::Skopeo => &by_old_names,
     };
     layers::move_layers(&new, &image, destination.begin(&image)?, order, options, monitor)?;
-    Ok((image.manifest.descriptor(), image.layers.iter().map(|layer| layer.descriptor.size).sum()))
+    let mut descriptor = image.manifest.descriptor();
+    let is_zstd = |layer: &Layer| layer.descriptor.media_type.as_str() == media_type::OCI_LAYER_ZSTD;
+    if image.layers.iter().any(is_zstd) {
+        descriptor.annotations.get_or_insert_default().insert(ZSTD_INSTANCE.to_string(), "true".to_string());
+    }
+    Ok((descriptor, image.layers.iter().map(|layer| layer.descriptor.size).sum()))
 }
+
+/// What an OCI index says of an image with zstd layers, so that who has the choice can make it (containers/image).
+const ZSTD_INSTANCE: &str = "io.github.containers.compression.zstd";
 
 /// What becomes of a layer's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -290,6 +298,12 @@ pub(super) fn new_index(
         value.insert("size".to_string(), new.size.into());
         if new.digest != old_entry.digest {
             value.shift_remove("data");
+        }
+        if format == Format::Oci && new.annotations.as_ref().is_some_and(|all| all.contains_key(ZSTD_INSTANCE)) {
+            let annotations = value.entry("annotations").or_insert_with(|| Value::Object(Map::new()));
+            if let Some(annotations) = annotations.as_object_mut() {
+                annotations.insert(ZSTD_INSTANCE.to_string(), "true".into());
+            }
         }
         if format == Format::Docker {
             if old_entry.platform.is_none() {

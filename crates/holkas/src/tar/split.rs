@@ -78,9 +78,17 @@ impl<W: Write> Objects<W> {
     /// Takes the next piece of the tar.
     pub(crate) fn piece(&mut self, piece: TarPiece<'_>) -> Result<()> {
         match piece {
-            TarPiece::Raw(bytes) => {
-                self.raw.extend_from_slice(bytes);
-                if self.raw.len() >= GATHERED { self.segment() } else { Ok(()) }
+            TarPiece::Raw(mut bytes) => {
+                // Cut at a length of its own, whatever that of the pieces is: they hang on how the tar was read.
+                while !bytes.is_empty() {
+                    let (here, later) = bytes.split_at(bytes.len().min(GATHERED - self.raw.len()));
+                    self.raw.extend_from_slice(here);
+                    bytes = later;
+                    if self.raw.len() == GATHERED {
+                        self.segment()?;
+                    }
+                }
+                Ok(())
             }
             TarPiece::Entry { name, size } => {
                 self.segment()?;

@@ -15,6 +15,9 @@ pub(super) const TOC_PLACE: &str = "io.github.containers.zstd-chunked.manifest-p
 const TAR_SPLIT_PLACE: &str = "io.github.containers.zstd-chunked.tarsplit-position";
 /// The digest of the tar-split. Readers since containers/storage 1.55 have it from the table of contents instead.
 const TAR_SPLIT_DIGEST: &str = "io.github.containers.zstd-chunked.tarsplit-checksum";
+/// The first two, as containers/storage before 1.44 names them: Debian 12's podman and skopeo know no others.
+const OLD_TOC_DIGEST: &str = "io.containers.zstd-chunked.manifest-checksum";
+const OLD_TOC_PLACE: &str = "io.containers.zstd-chunked.manifest-position";
 /// What the layer ends with.
 const MAGIC: &[u8; 8] = b"GNUlInUx";
 
@@ -29,9 +32,12 @@ pub(super) fn write(frames: &mut Frames<'_>, parts: &Parts) -> Result<BTreeMap<S
     footer.extend_from_slice(MAGIC);
     frames.skippable(&footer)?;
     let digest = |bytes: &[u8]| Algorithm::Sha256.digest(bytes).to_string();
+    let toc_place = format!("{toc_offset}:{toc_length}:{toc_plain}:{TYPE}");
     let annotations = [
         (TOC_DIGEST, digest(toc)),
-        (TOC_PLACE, format!("{toc_offset}:{toc_length}:{toc_plain}:{TYPE}")),
+        (TOC_PLACE, toc_place.clone()),
+        (OLD_TOC_DIGEST, digest(toc)),
+        (OLD_TOC_PLACE, toc_place),
         (TAR_SPLIT_DIGEST, digest(tar_split)),
         (TAR_SPLIT_PLACE, format!("{tar_split_offset}:{tar_split_length}:{tar_split_plain}")),
     ];

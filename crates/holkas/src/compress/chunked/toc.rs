@@ -45,9 +45,9 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(level: i32) -> Result<Self> {
-        let mut toc = Part::new(level, CHUNKED_TOC)?;
+        let mut toc = Part::new(level, Bound::Plain(CHUNKED_TOC))?;
         toc.write_all(VERSION)?;
-        let tar_split = Objects::new(Part::new(level, CHUNKED_TAR_SPLIT)?);
+        let tar_split = Objects::new(Part::new(level, Bound::Compressed(CHUNKED_TAR_SPLIT))?);
         Ok(Self { toc, tar_split, open: None, begun: false, seen: HashSet::new(), text: Vec::new() })
     }
 
@@ -233,14 +233,20 @@ fn time(moment: Timestamp) -> Result<String> {
 struct Part {
     out: Encoder<'static, Vec<u8>>,
     plain: u64,
-    limit: Limit,
+    bound: Bound,
+}
+
+/// Which of its lengths the limit is for.
+enum Bound {
+    Plain(Limit),
+    Compressed(Limit),
 }
 
 impl Part {
-    fn new(level: i32, limit: Limit) -> Result<Self> {
+    fn new(level: i32, bound: Bound) -> Result<Self> {
         let mut out = Encoder::new(Vec::new(), level)?;
         out.include_checksum(true)?;
-        Ok(Self { out, plain: 0, limit })
+        Ok(Self { out, plain: 0, bound })
     }
 
     /// Returns its length, and its bytes compressed.
@@ -251,7 +257,11 @@ impl Part {
 
 impl Write for Part {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.limit.check(self.plain + bytes.len() as u64).map_err(io::Error::from)?;
+        let within = match self.bound {
+            Bound::Plain(limit) => limit.check(self.plain + bytes.len() as u64),
+            Bound::Compressed(limit) => limit.check(self.out.get_ref().len() as u64),
+        };
+        within.map_err(io::Error::from)?;
         let n = self.out.write(bytes)?;
         self.plain += n as u64;
         Ok(n)
