@@ -13,9 +13,9 @@ pub(super) const TOC_DIGEST: &str = "io.github.containers.zstd-chunked.manifest-
 pub(super) const TOC_PLACE: &str = "io.github.containers.zstd-chunked.manifest-position";
 /// Where the tar-split is: `offset:length:uncompressed length`.
 const TAR_SPLIT_PLACE: &str = "io.github.containers.zstd-chunked.tarsplit-position";
-/// The digest of the tar-split. Readers since containers/storage 1.55 have it from the table of contents instead.
+/// The digest of the tar-split. Later readers have it from the table of contents instead.
 const TAR_SPLIT_DIGEST: &str = "io.github.containers.zstd-chunked.tarsplit-checksum";
-/// The first two, as containers/storage before 1.44 names them: Debian 12's podman and skopeo know no others.
+/// The first two, as containers/storage 1.43 and older name them: Debian 12's podman and skopeo know no others.
 const OLD_TOC_DIGEST: &str = "io.containers.zstd-chunked.manifest-checksum";
 const OLD_TOC_PLACE: &str = "io.containers.zstd-chunked.manifest-position";
 /// What the layer ends with.
