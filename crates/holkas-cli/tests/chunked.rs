@@ -25,7 +25,7 @@ fn copy(arguments: &[&str]) -> Output {
 #[track_caller]
 fn copied(arguments: &[&str]) -> Output {
     let output = copy(arguments);
-    assert_eq!(output.code, 0, "{arguments:?}: {}", output.err);
+    assert_eq!(output.code, 0, "{arguments:?}: {} {}", output.out, output.err);
     output
 }
 
@@ -98,19 +98,23 @@ fn podman_fetches_parts_of_a_layer_and_makes_the_same_tree() {
 
     let pull = |store: &Store, reference: &str| {
         let name = reference.trim_start_matches("docker://").to_string();
-        let before = registry.log().len();
         let told = store.podman(["--log-level=debug", "pull", "--tls-verify=false", &name]);
         told.ok();
-        (mounted(store, &name), told.errors(), registry.log()[before..].matches("\" 206 ").count())
+        (mounted(store, &name), told.errors().matches("Retrieved partial blob").count())
     };
-    let (expected, _, _) = pull(&Store::overlay(), &plain);
-    let (whole, told, parts) = pull(&Store::overlay(), &there);
-    assert!(!told.contains("Retrieved partial blob") && parts == 0, "{parts}: {told}");
-    let (by_parts, told, parts) = pull(&Store::overlay().partial_pulls(), &there);
-    assert_eq!(told.matches("Retrieved partial blob").count(), 3, "{told}");
-    assert!(parts >= 3, "the registry was asked for {parts} parts");
-    // What no entry of a layer is for has the time of the pull.
-    let implied = || Options::new().ignore_mtime_of(|path| [&b""[..], b"change/implied", b"nowhere"].contains(&path));
+    let (expected, _) = pull(&Store::overlay(), &plain);
+    let (whole, parts) = pull(&Store::overlay(), &there);
+    assert_eq!(parts, 0, "whole layers");
+    let (by_parts, parts) = pull(&Store::overlay().partial_pulls(), &there);
+    assert_eq!(parts, 3, "layers in parts");
+    // What no entry of its layer gives a time has that of the pull; no entry has one so late.
+    let of_the_pull: Vec<Vec<u8>> =
+        expected.nodes.iter().filter(|(_, node)| node.mtime.0 > 1_720_000_000).map(|(path, _)| path.clone()).collect();
+    assert!(of_the_pull.len() < 12, "{of_the_pull:?}");
+    let implied = || {
+        let paths = of_the_pull.clone();
+        Options::new().ignore_mtime_of(move |path| paths.iter().any(|other| other == path))
+    };
     expected.assert_same(&whole, &implied());
     expected.assert_same(&by_parts, &implied());
 
@@ -167,7 +171,9 @@ fn a_layer_without_a_table_is_told_of() {
     let image = ImageBuilder::oci().layer(base()).layer(odd_layers().remove(0)).build();
     image.write_dir(temp.path().join("plain"));
     let (from, to) = (dir(&temp.path().join("plain")), temp.path().join("to"));
-    let output = copied(&["--allow-changes", CHUNKED, &from, &dir(&to)]);
+    let arguments = ["--insecure-policy", "copy", "--no-cache", "--allow-changes", CHUNKED, &from, &dir(&to)];
+    let output = run(&arguments);
+    assert_eq!(output.code, 0, "{}", output.err);
     let expected = "layer 2 becomes zstd without a table of contents";
     assert_eq!(output.err.matches(expected).count(), 1, "{}", output.err);
     let layers = manifest(&to)["layers"].as_array().unwrap().clone();
@@ -222,14 +228,15 @@ fn a_table_that_lies_changes_nothing() {
         assert_eq!(run.code, 0, "{name}: {}", run.err);
         Tree::read(to)
     };
-    tree("plain").assert_same(&tree("lying"), &Options::new());
+    let expected = tree("plain");
+    expected.assert_same(&tree("lying"), &Options::new());
     copied(&[
         "--allow-changes",
         "--dest-compress-format=gzip",
         &dir(&temp.path().join("lying")),
         &dir(&temp.path().join("gz")),
     ]);
-    tree("plain").assert_same(&tree("gz"), &Options::new());
+    expected.assert_same(&tree("gz"), &Options::new());
 }
 
 fn zstd_frame(bytes: &[u8]) -> Vec<u8> {
