@@ -115,19 +115,11 @@ fn podman_fetches_parts_of_a_layer_and_makes_the_tree_of_it() {
         Options::new().ignore_mtime_of(move |path| paths.iter().any(|other| other == path))
     };
     expected.assert_same(&whole, &implied());
-    // podman 4.3 loses owners, times, FIFOs and the root's mode when it fetches parts, of skopeo's layers as of ours:
-    // nothing else is lost, and all is as with skopeo's.
+    // podman 4.3 loses owners, times, FIFOs and the root's mode when it fetches parts; nothing else is lost.
     for top in ["odd", "change"] {
         let lost = Options::new().ignore_mtimes().ignore_owners().ignore_path("fifo");
         expected.subtree(top).assert_same(&by_parts.subtree(top), &lost);
     }
-    let theirs = registry.reference("theirs:1");
-    image.uncompressed().write_dir(temp.path().join("uncompressed"));
-    let uncompressed = dir(&temp.path().join("uncompressed"));
-    Peer::skopeo().run(["copy", "-q", "--dest-tls-verify=false", CHUNKED, &uncompressed, &theirs]).ok();
-    let (of_skopeo, parts) = pull(&Store::overlay().partial_pulls(), &theirs);
-    assert_eq!(parts, 3, "skopeo's layers in parts");
-    of_skopeo.assert_same(&by_parts, &Options::new().ignore_mtimes());
 
     // skopeo takes it whole, as it is.
     let back = temp.path().join("back");
