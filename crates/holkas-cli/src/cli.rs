@@ -212,9 +212,10 @@ pub(crate) struct Copy {
     /// Decompress layers at the destination
     #[arg(long)]
     pub(crate) dest_decompress: bool,
-    /// The compression of layers at the destination: gzip or zstd
+    /// The compression of layers at the destination: gzip, zstd, or zstd:chunked, with tables of contents by which podman
+    /// can fetch single files
     #[arg(long, value_name = "FORMAT", value_parser = compression, conflicts_with = "dest_decompress")]
-    pub(crate) dest_compress_format: Option<Compression>,
+    pub(crate) dest_compress_format: Option<LayerCompression>,
     /// The level of that compression
     #[arg(long, value_name = "LEVEL", allow_negative_numbers = true)]
     pub(crate) dest_compress_level: Option<i32>,
@@ -562,14 +563,33 @@ fn format(text: &str) -> Result<Format, String> {
     }
 }
 
-fn compression(text: &str) -> Result<Compression, String> {
-    match text {
-        "gzip" => Ok(Compression::Gzip),
-        "zstd" => Ok(Compression::Zstd),
-        "zstd:chunked" => Err("zstd:chunked is not written by this version; choose gzip or zstd".to_string()),
-        "xz" | "bzip2" => Err(format!("{text} layers cannot be written; choose gzip or zstd")),
-        _ => Err("choose gzip or zstd".to_string()),
+/// How layers shall be compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LayerCompression {
+    pub(crate) compression: Compression,
+    /// With tables of contents, which zstd alone can have.
+    pub(crate) chunked: bool,
+}
+
+impl LayerCompression {
+    pub(crate) const GZIP: Self = Self { compression: Compression::Gzip, chunked: false };
+
+    /// Returns the one that has this name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        match name {
+            "gzip" => Some(Self::GZIP),
+            "zstd" => Some(Self { compression: Compression::Zstd, chunked: false }),
+            "zstd:chunked" => Some(Self { compression: Compression::Zstd, chunked: true }),
+            _ => None,
+        }
     }
+}
+
+fn compression(text: &str) -> Result<LayerCompression, String> {
+    LayerCompression::named(text).ok_or_else(|| match text {
+        "xz" | "bzip2" => format!("{text} layers cannot be written; choose gzip, zstd or zstd:chunked"),
+        _ => "choose gzip, zstd or zstd:chunked".to_string(),
+    })
 }
 
 fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {

@@ -243,6 +243,8 @@ pub struct Store {
     /// `overlay` or `vfs`.
     pub driver: String,
     additional: Vec<PathBuf>,
+    /// What storage.conf says of pulls.
+    pull_options: &'static str,
     dir: PathBuf,
     _world: World,
 }
@@ -277,6 +279,13 @@ impl Store {
     /// skopeo 1.9); so the peers get `--storage-opt`, and [`Store::reference`] the same option.
     pub fn additional_store(mut self, root: impl AsRef<Path>) -> Self {
         self.additional.push(root.as_ref().to_owned());
+        write(&self.dir.join("storage.conf"), &self.storage_conf());
+        self
+    }
+
+    /// Has podman fetch of zstd:chunked layers only what it does not have.
+    pub fn partial_pulls(mut self) -> Self {
+        self.pull_options = "pull_options = {enable_partial_images = \"true\"}\n";
         write(&self.dir.join("storage.conf"), &self.storage_conf());
         self
     }
@@ -338,15 +347,15 @@ impl Store {
     fn with_root(driver: &str, root: PathBuf, world: World) -> Self {
         let dir = world.dir.path().to_owned();
         let (runroot, driver) = (dir.join("runroot"), driver.into());
-        let store = Self { root, runroot, driver, additional: Vec::new(), dir, _world: world };
+        let store = Self { root, runroot, driver, additional: Vec::new(), pull_options: "", dir, _world: world };
         write(&store.dir.join("storage.conf"), &store.storage_conf());
         store
     }
 
     fn storage_conf(&self) -> String {
         format!(
-            "[storage]\ndriver = {:?}\ngraphroot = {:?}\nrunroot = {:?}\n\n[storage.options]\nadditionalimagestores = {:?}\n",
-            self.driver, self.root, self.runroot, self.additional
+            "[storage]\ndriver = {:?}\ngraphroot = {:?}\nrunroot = {:?}\n\n[storage.options]\nadditionalimagestores = {:?}\n{}",
+            self.driver, self.root, self.runroot, self.additional, self.pull_options
         )
     }
 

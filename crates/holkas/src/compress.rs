@@ -3,16 +3,21 @@
 //! Decompression is all or nothing: a stream that ends too early, or that is followed by anything that is not
 //! another member of its kind, is an error and not an end.
 
+pub mod chunked;
 mod parallel;
 
 use std::fmt;
 use std::io::{self, BufRead, Read, Write};
+use std::ops::RangeInclusive;
 
 use crate::error::{Context, Error, Result};
 use crate::limits::{CHUNK, XZ_MEMORY, ZSTD_WINDOW_LOG};
 pub use crate::oci::Compression;
 pub use parallel::ParallelGzip;
 
+/// The level of zstd that nobody asked for another, and those that there are.
+const ZSTD_LEVEL: i32 = 3;
+const ZSTD_LEVELS: RangeInclusive<i32> = 1..=19;
 /// How many bytes [`detect`] looks at.
 const HEAD: usize = 6;
 
@@ -232,24 +237,17 @@ pub fn encoder<'a>(
     level: Option<i32>,
     out: Box<dyn Write + Send + 'a>,
 ) -> Result<Encoder<'a>> {
-    let bounded = |default: i32, least: i32, most: i32| {
-        let level = level.unwrap_or(default);
-        if (least..=most).contains(&level) {
-            return Ok(level);
-        }
-        Err(Error::invalid(format!("{} has no compression level {level}", compression.name()))
-            .hint(format!("its levels are {least} to {most}")))
-    };
     Ok(Encoder(match compression {
         Compression::None => Out::Plain(out),
         Compression::Gzip => {
-            let level = flate2::Compression::new(bounded(6, 0, 9)?.unsigned_abs());
+            let level = flate2::Compression::new(self::level("gzip", level.unwrap_or(6), 0..=9)?.unsigned_abs());
             // mtime 0 and an unknown system are flate2's defaults; they are said here because bytes depend on them.
             Out::Gzip(flate2::GzBuilder::new().mtime(0).operating_system(255).write(out, level))
         }
         Compression::Zstd => {
             let frame = || "starting zstd compression";
-            let mut encoder = zstd::stream::write::Encoder::new(out, bounded(3, 1, 19)?).context(frame)?;
+            let level = self::level("zstd", level.unwrap_or(ZSTD_LEVEL), ZSTD_LEVELS)?;
+            let mut encoder = zstd::stream::write::Encoder::new(out, level).context(frame)?;
             encoder.include_checksum(true).context(frame)?;
             Out::Zstd(encoder)
         }
@@ -258,6 +256,18 @@ pub fn encoder<'a>(
                 .hint("gzip and zstd can be written"));
         }
     }))
+}
+
+/// Returns the level, if it is one.
+fn level(name: &str, level: i32, levels: RangeInclusive<i32>) -> Result<i32> {
+    if levels.contains(&level) {
+        return Ok(level);
+    }
+    Err(Error::invalid(format!("{name} has no compression level {level}")).hint(format!(
+        "its levels are {} to {}",
+        levels.start(),
+        levels.end()
+    )))
 }
 
 impl<'a> Encoder<'a> {

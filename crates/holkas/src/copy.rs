@@ -11,6 +11,7 @@ use std::num::NonZero;
 use std::sync::Arc;
 
 pub use self::gate::Gate;
+use crate::compress::chunked::is_chunked;
 use crate::error::{Context, Error, Result};
 use crate::image::{Capabilities, Image, ImageDestination, ImageSource, LayerForm, Origin, Support};
 use crate::limits::{INDEX_DEPTH, MANIFEST};
@@ -65,6 +66,8 @@ pub struct CopyOptions {
     pub referrers: bool,
     /// Compress layers so, at this level.
     pub compress: Option<(Compression, Option<i32>)>,
+    /// Where [`CopyOptions::compress`] asks for zstd, write zstd:chunked: layers with a table of contents.
+    pub chunked: bool,
     /// Compress the layers so, at this level, that are not compressed, where the destination takes blobs.
     pub compress_plain: Option<(Compression, Option<i32>)>,
     /// Store layers uncompressed.
@@ -96,6 +99,7 @@ impl Default for CopyOptions {
             remove_signatures: false,
             referrers: false,
             compress: None,
+            chunked: false,
             compress_plain: None,
             decompress: false,
             rewrite: Rewrite::Least,
@@ -367,6 +371,13 @@ fn other(format: Format) -> Format {
     }
 }
 
+impl CopyOptions {
+    /// Returns whether layers shall have tables of contents.
+    fn wants_chunked(&self) -> bool {
+        self.chunked && !self.decompress && matches!(self.compress, Some((Compression::Zstd, _)))
+    }
+}
+
 fn support(capabilities: &Capabilities, format: Format) -> Support {
     match format {
         Format::Oci => capabilities.oci,
@@ -436,7 +447,10 @@ fn plan(
                 ));
             }
             let wanted = if options.decompress { Some(Compression::None) } else { options.compress.map(|(to, _)| to) };
-            if !yields && wanted.is_some_and(compressed_otherwise) {
+            let layers = || image.layers.iter().map(|layer| &layer.descriptor);
+            let no_table = || layers().any(|layer| compression(layer).is_some() && !is_chunked(layer));
+            let otherwise = wanted.is_some_and(compressed_otherwise) || options.wants_chunked() && no_table();
+            if !yields && otherwise {
                 reasons.push("other compression was asked for".to_string());
             }
             if !yields && options.compress_plain.is_some() && compressions().any(|own| own == Compression::None) {

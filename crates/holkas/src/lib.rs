@@ -8,6 +8,7 @@ mod fan_out;
 pub mod fs;
 pub mod limits;
 pub mod oci;
+mod tar;
 
 pub mod compress;
 mod configuration;

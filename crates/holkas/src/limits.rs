@@ -79,6 +79,13 @@ pub const ACCESS_LISTS: Limit = Limit { bytes: 4 * MIB, what: "total of the acce
 pub const ARCHIVE_ENTRIES: usize = 100_000;
 /// Bytes that a zstd frame may ask us to keep as its window, as a power of two: what `zstd -d` accepts.
 pub const ZSTD_WINDOW_LOG: u32 = 27;
+/// The table of contents of a zstd:chunked layer, uncompressed: what containers/storage reads, and room for a million
+/// chunks. A layer that needs a larger one gets none. In memory it is compressed to a third or less, with up to
+/// 140 MiB beside it of the chunks of one file and 16 bytes for each path.
+pub const CHUNKED_TOC: Limit = Limit { bytes: 150 * MIB, what: "table of contents of the layer" };
+/// The tar-split of such a layer, compressed, as readers hold it too: headers have less than a hundred bytes each then,
+/// so that a layer comes here only by what is behind the end of its tar.
+pub const CHUNKED_TAR_SPLIT: Limit = Limit { bytes: 150 * MIB, what: "tar-split of the layer" };
 /// Memory of an xz decoder: what `xz -9` needs to decompress.
 pub const XZ_MEMORY: u64 = 65 * MIB + MIB;
 /// The buffer that bytes travel in, between the steps of the pipeline.

@@ -24,5 +24,6 @@ mod skeleton;
 pub mod source;
 pub mod state;
 pub mod store;
-pub mod tar_split;
 mod vfs;
+
+pub use crate::tar::split as tar_split;

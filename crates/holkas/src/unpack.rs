@@ -8,11 +8,7 @@
 mod attributes;
 mod files;
 mod flat;
-mod header;
-mod input;
 mod parents;
-mod pax;
-mod tar;
 mod tree;
 
 use std::collections::{BTreeSet, HashSet};
@@ -22,8 +18,9 @@ use std::io::BufRead;
 use crate::error::{Context, Error, Result, printable};
 use crate::fs::Dir;
 use crate::limits::{LAYER_ENTRIES, LAYER_OWNERS};
-use header::Kind;
+use crate::tar::{self, Kind, after, clean};
 
+pub use crate::tar::{Split, TarPiece, Timestamp, pieces};
 pub use flat::{ExcludedPath, FlatTree, Put};
 
 /// What a layer is made into.
@@ -47,15 +44,6 @@ pub enum Privilege {
     UserNamespace,
 }
 
-/// A moment: seconds since 1970, and nanoseconds after them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Timestamp {
-    /// Whole seconds, rounded down.
-    pub seconds: i64,
-    /// Nanoseconds after `seconds`, below 10^9.
-    pub nanos: u32,
-}
-
 /// How to unpack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnpackOptions {
@@ -77,25 +65,6 @@ pub struct Unpacked {
     /// Number of entries.
     pub entries: u64,
 }
-
-/// A piece of the tar. All pieces in order, entries left out, are the exact bytes of the tar.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TarPiece<'a> {
-    /// Headers, padding, end blocks and what follows them, in pieces of any size.
-    Raw(&'a [u8]),
-    /// An entry whose header was just handed on: its name as in the tar, and how many bytes of contents follow.
-    Entry {
-        /// The name, not cleaned; long names applied.
-        name: &'a [u8],
-        /// The length of all `Content` that follows.
-        size: u64,
-    },
-    /// Contents of the entry, in pieces of any size.
-    Content(&'a [u8]),
-}
-
-/// Takes all pieces of a tar, in order.
-pub type Split<'s> = &'s mut dyn FnMut(TarPiece<'_>) -> Result<()>;
 
 /// Writes the entries of the tar `layer` into the directory `into`, and reads it to its end.
 ///
@@ -153,21 +122,6 @@ fn put_all(reader: &mut tar::Reader<'_, '_>, tree: &mut tree::Tree<'_>, unpacked
     Ok(())
 }
 
-/// Reads the tar `layer` to its end and hands every byte of it to `take`, in order, writing nothing.
-///
-/// # Errors
-///
-/// `Invalid` where it is no tar that [`unpack`] takes for one, and what `layer` and `take` return.
-pub fn pieces(layer: &mut dyn BufRead, take: Split<'_>) -> Result<()> {
-    let mut reader = tar::Reader::new(layer, Some(take));
-    let mut header = tar::Header::new();
-    let mut entries = 0;
-    while reader.next(&mut header).context(|| after(&header, entries))? {
-        entries += 1;
-    }
-    Ok(())
-}
-
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 
@@ -180,34 +134,6 @@ fn hidden_by<'p>(header: &tar::Header, path: &'p [u8]) -> Result<&'p [u8]> {
         b"" | b"." | b".." => Err(Error::invalid("a whiteout of nothing that can be named")),
         hidden => Ok(hidden),
     }
-}
-
-fn after(header: &tar::Header, entries: u64) -> String {
-    match entries {
-        0 => "reading the first entry of the layer's tar".into(),
-        _ => format!("reading the layer's tar after entry {entries}, `{}`", printable(&header.name)),
-    }
-}
-
-/// Makes the name relative, without `.` and empty components; the root is the empty path.
-fn clean(name: &[u8], path: &mut Vec<u8>) -> Result<()> {
-    path.clear();
-    if name.contains(&0) {
-        return Err(Error::invalid("there is a NUL in the name"));
-    }
-    for component in name.split(|&byte| byte == b'/') {
-        match component {
-            b"" | b"." => {}
-            b".." => return Err(Error::refused("there is a `..` in the name")),
-            _ => {
-                if !path.is_empty() {
-                    path.push(b'/');
-                }
-                path.extend_from_slice(component);
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Returns the last component of a clean path.

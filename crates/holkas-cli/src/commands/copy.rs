@@ -7,7 +7,7 @@ use std::sync::Arc;
 use holkas::copy::{Copied, CopyOptions, MultiArch, copy};
 use holkas::error::{Context, Result};
 use holkas::fs::display;
-use holkas::oci::{Compression, Digest, Platform};
+use holkas::oci::{Digest, Platform};
 use holkas::open::{Rooms, open_destination, open_source};
 use holkas::policy::Policy;
 use holkas::progress::{Event, Monitor};
@@ -15,8 +15,8 @@ use holkas::reference::{ImageReference, Name};
 use serde_json::json;
 
 use super::{Setting, registries};
-use crate::cli::Progress;
 use crate::cli::registry::{Network, Registry};
+use crate::cli::{LayerCompression, Progress};
 use crate::{cli, environment, output, progress};
 
 /// One side of a copy.
@@ -60,6 +60,7 @@ pub(crate) fn run(arguments: &cli::Copy, setting: &Setting<'_>) -> Result<()> {
     let monitor = progress::monitor(wanted);
     warn_of_what_has_no_effect(arguments, &to, &*monitor);
     let (multi_arch, platforms) = multi_arch(arguments);
+    let compress = compress(arguments, &to);
     let options = CopyOptions {
         multi_arch,
         platforms,
@@ -68,7 +69,8 @@ pub(crate) fn run(arguments: &cli::Copy, setting: &Setting<'_>) -> Result<()> {
         preserve_digests: arguments.preserve_digests,
         remove_signatures: arguments.remove_signatures,
         referrers: arguments.referrers,
-        compress: compress(arguments, &to),
+        compress: compress.map(|(format, level)| (format.compression, level)),
+        chunked: compress.is_some_and(|(format, _)| format.chunked),
         decompress: arguments.dest_decompress && matches!(to, ImageReference::Dir(_)),
         allow_changes: arguments.allow_changes,
         ..CopyOptions::default()
@@ -158,10 +160,10 @@ fn multi_arch(arguments: &cli::Copy) -> (MultiArch, Vec<Platform>) {
 }
 
 /// Returns the compression that was asked for. As in skopeo, --dest-compress means `dir:` destinations only.
-fn compress(arguments: &cli::Copy, to: &ImageReference) -> Option<(Compression, Option<i32>)> {
+fn compress(arguments: &cli::Copy, to: &ImageReference) -> Option<(LayerCompression, Option<i32>)> {
     let level = arguments.dest_compress_level;
     let asked = arguments.dest_compress && matches!(to, ImageReference::Dir(_)) || level.is_some();
-    let format = arguments.dest_compress_format.or(asked.then_some(Compression::Gzip))?;
+    let format = arguments.dest_compress_format.or(asked.then_some(LayerCompression::GZIP))?;
     Some((format, level))
 }
 

@@ -206,7 +206,11 @@ fn copy() -> Vec<Flag> {
     ];
     let destination = vec![
         on("dest-compress", "Compress layers (dir: destinations)"),
-        text("dest-compress-format", "FORMAT", "The compression of layers at the destination: gzip or zstd"),
+        text(
+            "dest-compress-format",
+            "FORMAT",
+            "The compression of layers at the destination: gzip, zstd or zstd:chunked",
+        ),
         int("dest-compress-level", "The level of that compression"),
         on("dest-decompress", "Decompress layers (dir: destinations)"),
         on("dest-force-compress-format", "Compress all layers by --dest-compress-format; they always are"),

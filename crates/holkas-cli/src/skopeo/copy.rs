@@ -13,6 +13,7 @@ use holkas::reference::{DockerArchiveReference, ImageReference, Name};
 
 use super::log::{Level, log, quoted};
 use super::{Call, Failure, reference, usage};
+use crate::cli::LayerCompression;
 use crate::commands::copy::{Request, Side, perform};
 
 /// Copies an image.
@@ -155,7 +156,8 @@ pub(crate) fn options(call: &Call<'_>, to: Option<&ImageReference>) -> Result<Co
         Some(ImageReference::DockerArchive(_) | ImageReference::Storage(_)) => false,
     };
     let packs = packs && changeable;
-    let compress = compression.filter(|_| packs).map(|compression| (compression, level));
+    let compression = compression.filter(|_| packs);
+    let compress = compression.map(|format| (format.compression, level));
     let plain = (packs && compress.is_none()).then_some((Compression::Gzip, level));
     Ok(CopyOptions {
         // Docker's format has no zstd.
@@ -166,6 +168,7 @@ pub(crate) fn options(call: &Call<'_>, to: Option<&ImageReference>) -> Result<Co
         preserve_digests,
         remove_signatures: given.on("remove-signatures"),
         compress,
+        chunked: compression.is_some_and(|format| format.chunked),
         compress_plain: plain,
         decompress: given.on("dest-decompress") && into_dir && changeable,
         allow_changes: changeable,
@@ -174,17 +177,11 @@ pub(crate) fn options(call: &Call<'_>, to: Option<&ImageReference>) -> Result<Co
     })
 }
 
-fn compression(call: &Call<'_>) -> Result<Option<Compression>, Failure> {
-    match call.given.filled("dest-compress-format").map(|name| name.to_string_lossy().into_owned()).as_deref() {
-        None => Ok(None),
-        Some("gzip") => Ok(Some(Compression::Gzip)),
-        Some("zstd") => Ok(Some(Compression::Zstd)),
-        Some("zstd:chunked") => {
-            let text = "--dest-compress-format zstd:chunked is not supported by holkas; choose gzip or zstd";
-            Err(Failure { usage: true, ..Error::unsupported(text).into() })
-        }
-        Some(other) => Err(usage(format!("cannot find compressor for {}", quoted(other)))),
-    }
+fn compression(call: &Call<'_>) -> Result<Option<LayerCompression>, Failure> {
+    let Some(name) = call.given.filled("dest-compress-format") else { return Ok(None) };
+    let name = name.to_string_lossy();
+    let known = LayerCompression::named(&name);
+    known.map(Some).ok_or_else(|| usage(format!("cannot find compressor for {}", quoted(&name))))
 }
 
 /// Returns what is wanted of a list, and the platforms if it is some.

@@ -3,16 +3,19 @@
 //! Kept apart from the way that preserves digests. The config's bytes stay what they are, so the image ID stays too,
 //! unless skopeo's way is asked for.
 
+use std::io::{BufReader, Read, Write};
 use std::sync::Mutex;
 
 use serde_json::{Map, Value};
 
 use super::{CopyOptions, Rewrite, layers};
+use crate::compress::chunked::{self, Chunked, is_chunked};
 use crate::compress::{self, Compression};
 use crate::error::{Context, Error, Result};
 use crate::image::{
     Image, ImageDestination, ImageSource, Layer, LayerBlob, LayerReader, Origin, PolicyIdentity, from_any_place,
 };
+use crate::limits::CHUNK;
 use crate::oci::media_type::{self, MediaType};
 use crate::oci::oci_config::OciConfig;
 use crate::oci::{Algorithm, Descriptor, Digest, Format, Index, Manifest, Meaning, json};
@@ -36,7 +39,7 @@ pub fn move_converted(
     for layer in &image.layers {
         let frame = || format!("converting layer {} of {}", layer.position + 1, image.layers.len());
         let told = |error: &Error| layers::given_up(layer, error, monitor);
-        let convert = || convert_layer(source, layer, format, options);
+        let convert = || convert_layer(source, layer, format, options, monitor);
         converted.push(from_any_place(source, &layer.descriptor, told, convert).context(frame)?);
     }
     let config = config(image, format, options.rewrite)?;
@@ -51,8 +54,16 @@ pub fn move_converted(
         Rewrite::Skopeo => &by_old_names,
     };
     layers::move_layers(&new, &image, destination.begin(&image)?, order, options, monitor)?;
-    Ok((image.manifest.descriptor(), image.layers.iter().map(|layer| layer.descriptor.size).sum()))
+    let mut descriptor = image.manifest.descriptor();
+    let is_zstd = |layer: &Layer| layer.descriptor.media_type.as_str() == media_type::OCI_LAYER_ZSTD;
+    if image.layers.iter().any(is_zstd) {
+        descriptor.annotations.get_or_insert_default().insert(ZSTD_INSTANCE.to_string(), "true".to_string());
+    }
+    Ok((descriptor, image.layers.iter().map(|layer| layer.descriptor.size).sum()))
 }
+
+/// What an OCI index says of an image with zstd layers, so that who has the choice can make it (containers/image).
+const ZSTD_INSTANCE: &str = "io.github.containers.compression.zstd";
 
 /// What becomes of a layer's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +71,16 @@ enum Change {
     /// They stay; only the media type is another.
     None,
     /// The uncompressed bytes, compressed so.
-    Recompress(Compression, Option<i32>),
+    Recompress(Packing),
+}
+
+/// How a layer is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Packing {
+    compression: Compression,
+    level: Option<i32>,
+    /// With a table of contents, which zstd alone can have.
+    chunked: bool,
 }
 
 struct ConvertedLayer {
@@ -73,6 +93,7 @@ fn convert_layer(
     layer: &Layer,
     format: Format,
     options: &CopyOptions,
+    monitor: &dyn Monitor,
 ) -> Result<ConvertedLayer> {
     let old = match layer.descriptor.media_type.meaning() {
         Meaning::Layer(_, compression) | Meaning::ForeignLayer(_, compression) => compression,
@@ -91,17 +112,28 @@ fn convert_layer(
         (false, None) if kept && old != Compression::None => (old, None),
         (false, None) => plain(),
     };
-    let media_type = layer_media_type(format, wanted.0)?;
-    if wanted.0 == old && kept {
+    let (compression, level) = wanted;
+    let media_type = layer_media_type(format, compression)?;
+    let chunked = options.wants_chunked();
+    if compression == old && kept && (!chunked || is_chunked(&layer.descriptor)) {
         let mut descriptor = layer.descriptor.clone();
         descriptor.media_type = media_type;
         return Ok(ConvertedLayer { descriptor, change: Change::None });
     }
-    let change = Change::Recompress(wanted.0, wanted.1);
+    let packing = Packing { compression, level, chunked };
     let mut measure = Measure { hasher: Algorithm::Sha256.hasher(), size: 0 };
-    recompress(layers::open_layer(source, layer, &options.cancel)?, layer, wanted, &mut measure)?;
-    let descriptor = Descriptor::new(media_type, measure.hasher.finish(), measure.size);
-    Ok(ConvertedLayer { descriptor, change })
+    let table = recompress(layers::open_layer(source, layer, &options.cancel)?, layer, packing, &mut measure)?;
+    let mut descriptor = Descriptor::new(media_type, measure.hasher.finish(), measure.size);
+    match table {
+        Some(Chunked::With(annotations)) => descriptor.annotations = Some(annotations),
+        Some(Chunked::Without(reason)) => {
+            let place = layer.position + 1;
+            let text = format!("layer {place} becomes zstd without a table of contents: {reason}");
+            monitor.event(Event::Warning { text: &text });
+        }
+        None => {}
+    }
+    Ok(ConvertedLayer { descriptor, change: Change::Recompress(packing) })
 }
 
 fn layer_media_type(format: Format, compression: Compression) -> Result<MediaType> {
@@ -141,28 +173,39 @@ impl std::io::Write for Measure {
 }
 
 /// Reads a layer whole, verified by both its digests, and writes its bytes as they shall be.
+///
+/// Returns what became of its table of contents, if one was wanted.
 fn recompress(
     body: LayerReader,
     layer: &Layer,
-    (compression, level): (Compression, Option<i32>),
-    out: &mut (dyn std::io::Write + Send),
-) -> Result<()> {
+    packing: Packing,
+    out: &mut (dyn Write + Send),
+) -> Result<Option<Chunked>> {
     let diff_id = layer.diff_id.ok_or_else(|| Error::unsupported("an artifact cannot be converted"))?;
-    let mut encoder = compress::encoder(compression, level, Box::new(out))?;
     match body {
         LayerReader::Diff(mut reader) => {
-            std::io::copy(&mut reader, &mut encoder)?;
+            let table = pack(&mut reader, packing, out)?;
             reader.finish()?;
+            Ok(table)
         }
         LayerReader::Blob(reader) => {
             let (_, decoder) = compress::Decoder::new(reader)?;
             let mut plain = crate::verify::DiffReader::new(decoder, diff_id);
-            std::io::copy(&mut plain, &mut encoder)?;
+            let table = pack(&mut plain, packing, out)?;
             plain.finish()?.1.finish()?.finish()?;
+            Ok(table)
         }
     }
+}
+
+fn pack(plain: &mut dyn Read, packing: Packing, out: &mut (dyn Write + Send)) -> Result<Option<Chunked>> {
+    if packing.chunked {
+        return chunked::write(&mut BufReader::with_capacity(CHUNK, plain), packing.level, out).map(Some);
+    }
+    let mut encoder = compress::encoder(packing.compression, packing.level, Box::new(out))?;
+    std::io::copy(plain, &mut encoder)?;
     encoder.finish()?;
-    Ok(())
+    Ok(None)
 }
 
 /// Returns the config of the new image.
@@ -255,6 +298,12 @@ pub(super) fn new_index(
         value.insert("size".to_string(), new.size.into());
         if new.digest != old_entry.digest {
             value.shift_remove("data");
+        }
+        if format == Format::Oci && new.annotations.as_ref().is_some_and(|all| all.contains_key(ZSTD_INSTANCE)) {
+            let annotations = value.entry("annotations").or_insert_with(|| Value::Object(Map::new()));
+            if let Some(annotations) = annotations.as_object_mut() {
+                annotations.insert(ZSTD_INSTANCE.to_string(), "true".into());
+            }
         }
         if format == Format::Docker {
             if old_entry.platform.is_none() {
@@ -350,9 +399,9 @@ impl ImageSource for Converted<'_> {
         let old = &self.old.layers[layer.position];
         match self.layers[layer.position].change {
             Change::None => self.source.open_layer(old),
-            Change::Recompress(compression, level) => {
+            Change::Recompress(packing) => {
                 let body = layers::open_layer(self.source, old, &self.options.cancel)?;
-                Ok(LayerBlob::AsDescribed(UntrustedBlob::new(pipe(body, old.clone(), (compression, level))?)))
+                Ok(LayerBlob::AsDescribed(UntrustedBlob::new(pipe(body, old.clone(), packing)?)))
             }
         }
     }
@@ -417,9 +466,9 @@ impl Monitor for ByOldNames<'_> {
 }
 
 /// Recompresses in a thread of its own and gives what comes out as a stream.
-fn pipe(body: LayerReader, layer: Layer, how: (Compression, Option<i32>)) -> Result<impl std::io::Read + Send> {
+fn pipe(body: LayerReader, layer: Layer, packing: Packing) -> Result<impl Read + Send> {
     let (reader, mut writer) = std::io::pipe()?;
-    let worker = std::thread::spawn(move || recompress(body, &layer, how, &mut writer));
+    let worker = std::thread::spawn(move || recompress(body, &layer, packing, &mut writer).map(|_| ()));
     Ok(Recompressed { reader, worker: Mutex::new(Some(worker)) })
 }
 

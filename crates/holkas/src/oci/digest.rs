@@ -104,6 +104,11 @@ impl Digest {
         self.algorithm
     }
 
+    /// Returns the hash itself.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.algorithm.length()]
+    }
+
     /// Returns the lower-case hex digits after the `:`.
     pub fn hex(&self) -> String {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";

@@ -5,11 +5,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, Timestamps};
 use rustix::io::Errno;
 
-use super::header::Kind;
-use super::tar::Header;
 use super::{Privilege, Timestamp};
 use crate::error::{Context, Error, ErrorKind, Result, printable};
 use crate::fs::at;
+use crate::tar::{Header, Kind};
 
 /// What a file gets when its contents are written.
 pub(super) struct Attributes {

@@ -29,10 +29,11 @@ use self::excluded::Excluded;
 pub use self::excluded::ExcludedPath;
 use self::layer::LayerTree;
 use self::view::{Key, Keys};
+use super::Timestamp;
 use super::attributes::{allowed, clock_times};
-use super::{Timestamp, tar};
 use crate::error::{Context, Error, Result, printable};
 use crate::fs::{Dir, UNVERIFIED, at};
+use crate::tar;
 use rustix::io::Errno;
 
 /// The tree of an image that is being made from its layers.

@@ -12,13 +12,12 @@ use super::attributes::{
     set_link_attributes, set_node_attributes, set_xattrs, times,
 };
 use super::files::{Files, SMALL};
-use super::header::Kind;
 use super::parents::{Found, Parents};
-use super::tar::{Header, Reader};
 use super::{Names, OPAQUE, OnDisk, Privilege, UnpackOptions, WHITEOUT, base, clean, hidden_by, parent};
 use crate::error::{Context, Error, Result, printable};
 use crate::fs::{Dir, at};
 use crate::limits::LAYER_DIRECTORIES;
+use crate::tar::{Header, Kind, Reader};
 
 /// Where a layer goes.
 pub(super) struct Tree<'d> {

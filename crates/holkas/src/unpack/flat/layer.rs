@@ -15,15 +15,14 @@ use super::super::attributes::{
     set_xattrs, times,
 };
 use super::super::files::{Files, SMALL};
-use super::super::header::Kind;
 use super::super::parents::Parents;
-use super::super::tar::{Header, Reader};
 use super::super::{OPAQUE, Privilege, WHITEOUT, after, base, clean, hidden_by, parent};
 use super::view::{Key, Lost, Missing, Place, View, staged_name};
 use super::{DEFAULT_LIST, FlatTree, Pending, Wanted};
 use crate::error::{Context, Error, Result, printable};
 use crate::fs::{self, Dir, at};
 use crate::limits::{ACCESS_LISTS, IMAGE_WHITEOUTS, LAYER_ENTRIES};
+use crate::tar::{Header, Kind, Reader};
 
 /// A layer on its way into the tree.
 pub(super) struct LayerTree<'m, 'd> {

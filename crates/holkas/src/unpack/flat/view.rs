@@ -8,8 +8,8 @@ use std::hash::{BuildHasher, RandomState};
 
 use rustix::io::Errno;
 
-use super::super::parent;
 use super::super::attributes::allowed;
+use super::super::parent;
 use crate::error::Error;
 use crate::limits::{LAYER_DIRECTORIES, PATH};
 

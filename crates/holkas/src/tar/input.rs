@@ -5,7 +5,7 @@ use std::io::{self, BufRead, ErrorKind};
 use super::header::BLOCK;
 
 /// A stream whose next bytes can be looked at before they are taken.
-pub(super) struct Input<'r> {
+pub(crate) struct Input<'r> {
     source: &'r mut dyn BufRead,
     /// Bytes that were taken from the source, since they were wanted in one piece and it had them in two.
     joined: [u8; 2 * BLOCK],
@@ -14,14 +14,14 @@ pub(super) struct Input<'r> {
 }
 
 impl<'r> Input<'r> {
-    pub(super) fn new(source: &'r mut dyn BufRead) -> Self {
+    pub(crate) fn new(source: &'r mut dyn BufRead) -> Self {
         Self { source, joined: [0; 2 * BLOCK], start: 0, end: 0 }
     }
 
     /// Returns the next bytes: `want` (at most two blocks) or more, and fewer only at the end of the stream.
     ///
     /// What is wanted again, before anything was consumed, is given again.
-    pub(super) fn fill(&mut self, want: usize) -> io::Result<&[u8]> {
+    pub(crate) fn fill(&mut self, want: usize) -> io::Result<&[u8]> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
             if want == 0 {
@@ -39,7 +39,7 @@ impl<'r> Input<'r> {
     }
 
     /// Takes bytes that `fill` has returned.
-    pub(super) fn consume(&mut self, length: usize) {
+    pub(crate) fn consume(&mut self, length: usize) {
         if self.start == self.end {
             self.source.consume(length);
         } else {

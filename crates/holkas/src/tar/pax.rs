@@ -5,20 +5,23 @@ use crate::error::{Error, Result, printable};
 
 /// What PAX records say of the next entry.
 #[derive(Debug, Default)]
-pub(super) struct Pax {
-    pub(super) path: Option<Vec<u8>>,
-    pub(super) link: Option<Vec<u8>>,
-    pub(super) size: Option<u64>,
-    pub(super) uid: Option<i64>,
-    pub(super) gid: Option<i64>,
-    pub(super) mtime: Option<Timestamp>,
-    pub(super) atime: Option<Timestamp>,
-    pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+pub(crate) struct Pax {
+    pub(crate) path: Option<Vec<u8>>,
+    pub(crate) link: Option<Vec<u8>>,
+    pub(crate) size: Option<u64>,
+    pub(crate) uid: Option<i64>,
+    pub(crate) gid: Option<i64>,
+    pub(crate) mtime: Option<Timestamp>,
+    pub(crate) atime: Option<Timestamp>,
+    pub(crate) ctime: Option<Timestamp>,
+    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// There is a record that nothing on disk depends on, and that readers may take in several ways.
+    pub(crate) unclear: bool,
 }
 
 /// Parses the records of one header. Anything malformed is an error: a record that one reader skips and another
 /// takes is how a tar shows two faces (RUSTSEC-2026-0112).
-pub(super) fn parse(mut data: &[u8]) -> Result<Pax> {
+pub(crate) fn parse(mut data: &[u8]) -> Result<Pax> {
     let mut pax = Pax::default();
     while !data.is_empty() {
         let (key, value, rest) = record(data).ok_or_else(|| Error::invalid("a malformed record in a PAX header"))?;
@@ -51,6 +54,7 @@ fn take(pax: &mut Pax, key: &[u8], value: &[u8]) -> Result<()> {
     }
     if value.is_empty() {
         // Go's archive/tar then keeps the header's own value, and forgets empty xattrs.
+        pax.unclear |= key.starts_with(b"SCHILY.xattr.");
         return Ok(());
     }
     let fresh = match key {
@@ -64,6 +68,12 @@ fn take(pax: &mut Pax, key: &[u8], value: &[u8]) -> Result<()> {
         b"gid" => pax.gid.replace(integer(value).ok_or_else(malformed)?).is_none(),
         b"mtime" => pax.mtime.replace(time(value).ok_or_else(malformed)?).is_none(),
         b"atime" => pax.atime.replace(time(value).ok_or_else(malformed)?).is_none(),
+        b"ctime" => {
+            let ctime = time(value);
+            pax.unclear |= ctime.is_none() || pax.ctime.is_some();
+            pax.ctime = ctime;
+            true
+        }
         _ => match key.strip_prefix(b"SCHILY.xattr.") {
             Some(name) => {
                 let fresh = pax.xattrs.iter().all(|(other, _)| other != name);

@@ -14,24 +14,38 @@ use crate::limits::{PATH, TAR_EXTENSION};
 
 /// One entry, its extensions applied. It is used again for the next, so that entries cost no allocation.
 #[derive(Debug)]
-pub(super) struct Header {
-    pub(super) kind: Kind,
+pub(crate) struct Header {
+    pub(crate) kind: Kind,
     /// As in the tar, not cleaned.
-    pub(super) name: Vec<u8>,
-    pub(super) link: Vec<u8>,
-    pub(super) size: u64,
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) mtime: Timestamp,
-    pub(super) atime: Option<Timestamp>,
+    pub(crate) name: Vec<u8>,
+    pub(crate) link: Vec<u8>,
+    pub(crate) size: u64,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) mtime: Timestamp,
+    pub(crate) atime: Option<Timestamp>,
     /// Major and minor number.
-    pub(super) device: (u32, u32),
-    pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) device: (u32, u32),
+    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// What is in the tar, and makes no difference on disk.
+    pub(crate) beside: Beside,
+}
+
+/// What an entry says that no tree shows.
+#[derive(Debug, Default)]
+pub(crate) struct Beside {
+    /// The mode with the kind, where the writer has put it there.
+    pub(crate) mode: i64,
+    pub(crate) ctime: Option<Timestamp>,
+    /// Major and minor number, which entries that are no devices may have too.
+    pub(crate) device: (i64, i64),
+    /// Readers may take a record of the entry in several ways.
+    pub(crate) unclear: bool,
 }
 
 impl Header {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             kind: Kind::Regular,
             name: Vec::new(),
@@ -44,12 +58,13 @@ impl Header {
             atime: None,
             device: (0, 0),
             xattrs: Vec::new(),
+            beside: Beside::default(),
         }
     }
 }
 
 /// Reads a tar.
-pub(super) struct Reader<'r, 's> {
+pub(crate) struct Reader<'r, 's> {
     input: Input<'r>,
     split: Option<Split<'s>>,
     /// Content of the current entry that is still to come.
@@ -68,14 +83,14 @@ struct Pending {
 }
 
 impl<'r, 's> Reader<'r, 's> {
-    pub(super) fn new(source: &'r mut dyn BufRead, split: Option<Split<'s>>) -> Self {
+    pub(crate) fn new(source: &'r mut dyn BufRead, split: Option<Split<'s>>) -> Self {
         Self { input: Input::new(source), split, remaining: 0, padding: 0, extension: Vec::new() }
     }
 
     /// Reads the next entry into `header`; at the end hands on all that follows, and returns `false`.
     ///
     /// What was not read of the contents of the entry before is passed over.
-    pub(super) fn next(&mut self, header: &mut Header) -> Result<bool> {
+    pub(crate) fn next(&mut self, header: &mut Header) -> Result<bool> {
         self.content(|_| Ok(()))?;
         let mut pending = Pending::default();
         loop {
@@ -129,7 +144,7 @@ impl<'r, 's> Reader<'r, 's> {
     }
 
     /// Gives the contents of the current entry to `take`, in pieces, and passes over its padding.
-    pub(super) fn content(&mut self, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    pub(crate) fn content(&mut self, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         while self.remaining > 0 {
             let bytes = self.input.fill(1)?;
             if bytes.is_empty() {
@@ -149,6 +164,11 @@ impl<'r, 's> Reader<'r, 's> {
         self.pass(self.padding.min(have))?;
         self.padding = 0;
         Ok(())
+    }
+
+    /// Hands on all that was not, as raw, whatever it is.
+    pub(crate) fn rest(&mut self) -> Result<()> {
+        self.pass_all()
     }
 
     /// Returns whether the tar ends here: with nothing more, or with a block of zeros, after which must be a second one
@@ -234,6 +254,7 @@ fn global(header: &mut Header, block: &Block<'_>) {
     (header.mtime, header.atime) = (Timestamp { seconds: 0, nanos: 0 }, None);
     header.device = (0, 0);
     header.xattrs.clear();
+    header.beside = Beside::default();
 }
 
 fn set_name(name: &mut Vec<u8>, block: &Block<'_>) {
@@ -277,6 +298,12 @@ fn entry(header: &mut Header, block: &Block<'_>, pending: Pending) -> Result<()>
     }
     header.mtime = pax.mtime.unwrap_or(block.mtime);
     header.atime = pax.atime.or(block.atime);
+    header.beside = Beside {
+        mode: block.whole_mode,
+        ctime: pax.ctime.or(block.ctime),
+        device: (block.major, block.minor),
+        unclear: pax.unclear,
+    };
     header.device = (0, 0);
     if matches!(block.kind, Kind::CharacterDevice | Kind::BlockDevice) {
         // Linux has 12 bits for the one and 20 for the other.

@@ -4,11 +4,11 @@ use super::Timestamp;
 use crate::error::{Error, Result};
 
 /// The unit that a tar is made of.
-pub(super) const BLOCK: usize = 512;
+pub(crate) const BLOCK: usize = 512;
 
 /// What a header block is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Regular,
     HardLink,
     Symlink,
@@ -28,25 +28,28 @@ pub(super) enum Kind {
 
 /// The fields of a block, numbers parsed, names not yet joined.
 #[derive(Debug)]
-pub(super) struct Block<'a> {
-    pub(super) kind: Kind,
+pub(crate) struct Block<'a> {
+    pub(crate) kind: Kind,
     /// The type flag is NUL: a name that ends in `/` then means a directory.
-    pub(super) old: bool,
-    pub(super) prefix: &'a [u8],
-    pub(super) name: &'a [u8],
-    pub(super) link: &'a [u8],
-    pub(super) mode: u32,
-    pub(super) uid: i64,
-    pub(super) gid: i64,
-    pub(super) size: u64,
-    pub(super) mtime: Timestamp,
-    pub(super) atime: Option<Timestamp>,
-    pub(super) major: i64,
-    pub(super) minor: i64,
+    pub(crate) old: bool,
+    pub(crate) prefix: &'a [u8],
+    pub(crate) name: &'a [u8],
+    pub(crate) link: &'a [u8],
+    pub(crate) mode: u32,
+    /// With all that is in the field, as the kind that some writers put there too.
+    pub(crate) whole_mode: i64,
+    pub(crate) uid: i64,
+    pub(crate) gid: i64,
+    pub(crate) size: u64,
+    pub(crate) mtime: Timestamp,
+    pub(crate) atime: Option<Timestamp>,
+    pub(crate) ctime: Option<Timestamp>,
+    pub(crate) major: i64,
+    pub(crate) minor: i64,
 }
 
 /// Parses a block that is not all zeros.
-pub(super) fn parse(block: &[u8; BLOCK]) -> Result<Block<'_>> {
+pub(crate) fn parse(block: &[u8; BLOCK]) -> Result<Block<'_>> {
     check_sum(block)?;
     let field = |what: &str, from: usize, to: usize| {
         number(&block[from..to]).ok_or_else(|| Error::invalid(format!("the {what} in the tar header is not a number")))
@@ -54,18 +57,21 @@ pub(super) fn parse(block: &[u8; BLOCK]) -> Result<Block<'_>> {
     let size = field("size", 124, 136)?;
     let size = u64::try_from(size).map_err(|_| Error::invalid(format!("the size in the tar header is {size}")))?;
     let flag = block[156];
+    let whole_mode = field("mode", 100, 108)?;
     let mut parsed = Block {
         kind: kind_of(flag)?,
         old: flag == 0,
         prefix: b"",
         name: text(&block[..100]),
         link: text(&block[157..257]),
-        mode: (field("mode", 100, 108)? & 0o7777) as u32,
+        mode: (whole_mode & 0o7777) as u32,
+        whole_mode,
         uid: field("owner", 108, 116)?,
         gid: field("group", 116, 124)?,
         size,
         mtime: Timestamp { seconds: field("time", 136, 148)?, nanos: 0 },
         atime: None,
+        ctime: None,
         major: 0,
         minor: 0,
     };
@@ -81,11 +87,16 @@ pub(super) fn parse(block: &[u8; BLOCK]) -> Result<Block<'_>> {
         parsed.prefix = text(&block[345..if star { 476 } else { 500 }]);
         if star {
             parsed.atime = Some(Timestamp { seconds: field("access time", 476, 488)?, nanos: 0 });
+            // Nothing on disk depends on it: no tree is refused for it.
+            parsed.ctime = number(&block[488..500]).map(|seconds| Timestamp { seconds, nanos: 0 });
         }
     }
     if gnu {
         match (optional(&block[345..357]), optional(&block[357..369])) {
-            (Some(access), Some(_)) => parsed.atime = access.map(|seconds| Timestamp { seconds, nanos: 0 }),
+            (Some(access), Some(change)) => {
+                parsed.atime = access.map(|seconds| Timestamp { seconds, nanos: 0 });
+                parsed.ctime = change.map(|seconds| Timestamp { seconds, nanos: 0 });
+            }
             // Go before 1.8 wrote a ustar prefix where GNU has times, so images of that age have it
             // (archive/tar/reader.go, `readHeader`).
             _ => {
@@ -130,7 +141,7 @@ fn check_sum(block: &[u8; BLOCK]) -> Result<()> {
 }
 
 /// Returns the field up to its first NUL.
-pub(super) fn text(field: &[u8]) -> &[u8] {
+pub(crate) fn text(field: &[u8]) -> &[u8] {
     field.split(|&byte| byte == 0).next().unwrap_or_default()
 }
 
@@ -140,7 +151,7 @@ fn optional(field: &[u8]) -> Option<Option<i64>> {
 }
 
 /// Parses octal digits, or base-256 where the first bit is set.
-pub(super) fn number(field: &[u8]) -> Option<i64> {
+pub(crate) fn number(field: &[u8]) -> Option<i64> {
     if field[0] & 0x80 == 0 {
         return octal(field);
     }

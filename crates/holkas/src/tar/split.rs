@@ -18,9 +18,9 @@ use flate2::write::GzEncoder;
 use flate2::{Compression, GzBuilder};
 use serde::Deserialize;
 
+use super::TarPiece;
 use crate::error::{Context, Error, Result};
 use crate::limits::{CHUNK, TAR_EXTENSION, TAR_SPLIT_LINE};
-use crate::unpack::TarPiece;
 
 /// Raw bytes that are gathered for one object, and output for one write.
 const GATHERED: usize = TAR_EXTENSION.bytes as usize;
@@ -30,9 +30,31 @@ const BATCH: usize = 64 << 10;
 ///
 /// The same pieces give the same bytes.
 #[derive(Debug)]
-pub struct Writer<W: Write> {
-    out: GzEncoder<W>,
-    /// Objects not yet compressed.
+pub struct Writer<W: Write>(Objects<GzEncoder<W>>);
+
+impl<W: Write> Writer<W> {
+    /// Begins a file.
+    pub fn new(out: W) -> Self {
+        // Level 1 as skopeo; without a time in its header, so that it is the same each time.
+        Self(Objects::new(GzBuilder::new().mtime(0).write(out, Compression::new(1))))
+    }
+
+    /// Takes the next piece of the tar.
+    pub fn piece(&mut self, piece: TarPiece<'_>) -> Result<()> {
+        self.0.piece(piece)
+    }
+
+    /// Ends the file and returns what it was written to.
+    pub fn finish(self) -> Result<W> {
+        self.0.finish()?.finish().context(|| "writing tar-split")
+    }
+}
+
+/// Writes the objects of tar-split, which whoever has them compresses in his own way.
+#[derive(Debug)]
+pub(crate) struct Objects<W: Write> {
+    out: W,
+    /// Objects not yet handed on.
     text: Vec<u8>,
     /// Raw bytes not yet in an object.
     raw: Vec<u8>,
@@ -48,20 +70,25 @@ struct OpenFile {
     crc: Crc,
 }
 
-impl<W: Write> Writer<W> {
-    /// Begins a file.
-    pub fn new(out: W) -> Self {
-        // Level 1 as skopeo; without a time in its header, so that it is the same each time.
-        let out = GzBuilder::new().mtime(0).write(out, Compression::new(1));
+impl<W: Write> Objects<W> {
+    pub(crate) fn new(out: W) -> Self {
         Self { out, text: Vec::with_capacity(2 * BATCH), raw: Vec::new(), position: 0, file: None }
     }
 
     /// Takes the next piece of the tar.
-    pub fn piece(&mut self, piece: TarPiece<'_>) -> Result<()> {
+    pub(crate) fn piece(&mut self, piece: TarPiece<'_>) -> Result<()> {
         match piece {
-            TarPiece::Raw(bytes) => {
-                self.raw.extend_from_slice(bytes);
-                if self.raw.len() >= GATHERED { self.segment() } else { Ok(()) }
+            TarPiece::Raw(mut bytes) => {
+                // Cut at a length of its own, whatever that of the pieces is: they hang on how the tar was read.
+                while !bytes.is_empty() {
+                    let (here, later) = bytes.split_at(bytes.len().min(GATHERED - self.raw.len()));
+                    self.raw.extend_from_slice(here);
+                    bytes = later;
+                    if self.raw.len() == GATHERED {
+                        self.segment()?;
+                    }
+                }
+                Ok(())
             }
             TarPiece::Entry { name, size } => {
                 self.segment()?;
@@ -90,14 +117,14 @@ impl<W: Write> Writer<W> {
         }
     }
 
-    /// Ends the file and returns what it was written to.
-    pub fn finish(mut self) -> Result<W> {
+    /// Ends the objects and returns what they were written to.
+    pub(crate) fn finish(mut self) -> Result<W> {
         if self.file.is_some() {
             return Err(Error::invalid("the tar ended within an entry").context("writing tar-split"));
         }
         self.segment()?;
         self.out.write_all(&self.text).context(|| "writing tar-split")?;
-        self.out.finish().context(|| "writing tar-split")
+        Ok(self.out)
     }
 
     fn segment(&mut self) -> Result<()> {
@@ -153,13 +180,13 @@ impl<W: Write> Writer<W> {
     }
 }
 
-fn base64_to(text: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn base64_to(text: &mut Vec<u8>, bytes: &[u8]) {
     let from = text.len();
     text.resize(from + bytes.len().div_ceil(3) * 4, 0);
     STANDARD.encode_slice(bytes, &mut text[from..]).expect("four characters for each three bytes");
 }
 
-fn number(text: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn number(text: &mut Vec<u8>, mut value: u64) {
     let mut digits = [0; 20];
     let mut from = digits.len();
     loop {
@@ -174,7 +201,7 @@ fn number(text: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Writes a string as Go's `encoding/json` does, which also escapes what HTML gives a meaning.
-fn json_string(text: &mut Vec<u8>, string: &str) {
+pub(crate) fn json_string(text: &mut Vec<u8>, string: &str) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     text.push(b'"');
     let mut plain = 0;
