@@ -7,9 +7,9 @@ use super::identity::SignedIdentity;
 use super::keys::Keys;
 use super::requirements::{only, signed_identity, text};
 use crate::error::{Context, Error, Result, printable};
+use crate::signature::Kind;
 use crate::signature::openpgp::{self, KeyRing};
 use crate::signature::payload::Payload;
-use crate::signature::{Kind, UntrustedSignature};
 
 /// The requirement.
 #[derive(Debug, Clone)]
@@ -45,8 +45,8 @@ impl SignedBy {
         if let KeyType::Unimplemented(name) = self.key_type {
             return Err(Error::refused(format!("Unimplemented \"keyType\" value \"{name}\"")));
         }
-        if image.signatures.is_empty() {
-            return image.one_signature(|_| Ok(()));
+        if !image.signatures.iter().any(|signature| matches!(signature.kind(), Ok(Kind::Simple(_)))) {
+            return image.one_signature(|_| None);
         }
         let files = self.keys.read()?;
         let ring =
@@ -54,15 +54,15 @@ impl SignedBy {
         if ring.is_empty() {
             return Err(Error::refused("No public keys imported"));
         }
-        image.one_signature(|signature| self.accepts(signature, &ring, image))
+        image.one_signature(|signature| match signature.kind() {
+            Ok(Kind::Simple(message)) => Some(self.accepts(message, &ring, image)),
+            // What is damaged within its envelope is of the other kind, too.
+            Ok(Kind::Sigstore(_) | Kind::Unknown(_)) | Err(_) => None,
+        })
     }
 
     /// Returns an error unless a signature is by one of the keys, for this manifest, and for the right name.
-    fn accepts(&self, signature: &UntrustedSignature, ring: &KeyRing, image: &Candidate<'_>) -> Result<()> {
-        let message = match signature.kind()? {
-            Kind::Simple(message) => message,
-            Kind::Sigstore(_) | Kind::Unknown(_) => return Err(Error::refused("it is no signature of simple signing")),
-        };
+    fn accepts(&self, message: &[u8], ring: &KeyRing, image: &Candidate<'_>) -> Result<()> {
         let signed = openpgp::verify(message, ring, image.now).context(|| "Invalid GPG signature")?;
         let payload = Payload::parse(&signed.payload)?;
         image.check_digest(&payload.manifest)?;

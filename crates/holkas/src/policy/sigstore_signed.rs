@@ -6,6 +6,7 @@ use super::Candidate;
 use super::identity::SignedIdentity;
 use super::requirements::{only, signed_identity};
 use crate::error::{Error, Result};
+use crate::signature::Kind;
 
 /// The requirement.
 #[derive(Debug, Clone)]
@@ -38,6 +39,12 @@ impl SigstoreSigned {
 
     /// Returns an error unless one signature fulfils the requirement.
     pub(super) fn check(&self, image: &Candidate<'_>) -> Result<()> {
-        image.one_signature(|_| Err(Error::refused("`sigstoreSigned` is not implemented yet in this version")))
+        image.one_signature(|signature| match signature.kind() {
+            Ok(Kind::Simple(_) | Kind::Unknown(_)) => None,
+            Ok(Kind::Sigstore(_)) => {
+                Some(Err(Error::refused("`sigstoreSigned` is not implemented yet in this version")))
+            }
+            Err(error) => Some(Err(error)),
+        })
     }
 }
