@@ -105,7 +105,6 @@ fn versions_and_help() {
 fn what_is_not_supported_is_refused_by_its_name() {
     let both = Both::new(images);
     for flag in [
-        "--sign-by",
         "--sign-by-sigstore",
         "--sign-by-sigstore-private-key",
         "--sign-by-sq-fingerprint",
@@ -137,8 +136,6 @@ fn what_is_not_supported_is_refused_by_its_name() {
         (&["inspect", "--daemon-host=x", "dir:docker"], "--daemon-host"),
         (&["inspect", "--manifest-digest=sha512", "dir:docker"], "--manifest-digest"),
         (&["login", "--secret", "x", "example.org"], "--secret"),
-        (&["standalone-sign", "a", "b", "c", "-o", "d"], "`skopeo standalone-sign`"),
-        (&["standalone-verify", "a", "b", "c", "d"], "`skopeo standalone-verify`"),
         (&["generate-sigstore-key", "--output-prefix", "x"], "`skopeo generate-sigstore-key`"),
         (&["layers", "dir:docker"], "`skopeo layers`"),
         (
