@@ -436,10 +436,9 @@ fn files_are_signed_and_verified_both_ways() {
     skopeo(Whose::Debians, &["standalone-verify", &manifest, NAME, locked, &signature]).ok();
     // What has no signature in it, and what has no manifest.
     fs::write(bench.path("junk"), "junk").unwrap();
-    for command in ["untrusted-signature-dump-without-verification"] {
-        let error = skopeo(Whose::Ours, &[command, &path("junk")]).fails();
-        assert!(error.contains("Error decoding untrusted signature"), "{error}");
-    }
+    let dump = ["untrusted-signature-dump-without-verification", &path("junk")];
+    let error = skopeo(Whose::Ours, &dump).fails();
+    assert!(error.contains("Error decoding untrusted signature"), "{error}");
     let error = skopeo(Whose::Ours, &["standalone-sign", &path("none"), NAME, good, "-o", &signature]).fails();
     assert!(error.contains("Error reading ") && error.contains("no such file or directory"), "{error}");
     let error = skopeo(Whose::Ours, &["standalone-sign", &manifest, NAME, good]).fails();
