@@ -20,6 +20,7 @@ pub(crate) mod proxy;
 pub(crate) mod registries;
 mod resolve;
 mod resolve_input;
+pub(crate) mod signature;
 pub(crate) mod sync;
 mod unpack;
 
@@ -62,7 +63,7 @@ impl Setting<'_> {
             return Ok(Policy::accept_anything());
         }
         let file = environment::policy_file(self.global.policy.as_deref())?;
-        Policy::parse(&file.bytes, &display(&file.path))
+        Ok(Policy::parse(&file.bytes, &display(&file.path))?.at(environment::now()))
     }
 
     /// Returns what registries.conf and its drop-ins say.
@@ -233,6 +234,7 @@ fn run_command(command: Command, setting: &Setting<'_>) -> Result<()> {
         Command::Resolve(arguments) => resolve::run(&arguments, setting),
         Command::ResolveInput(arguments) => resolve_input::run(&arguments, setting),
         Command::Proxy(arguments) => proxy::run(&arguments, setting),
+        Command::Signature(arguments) => signature::run(&arguments.command),
         Command::Osbuild(arguments) => osbuild::run(&arguments),
         Command::Completion(arguments) => completion::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),

@@ -182,6 +182,8 @@ pub struct PolicyIdentity {
     pub transport: &'static str,
     /// Scopes, most specific first; the transport's own `""` scope is not among them.
     pub scopes: Vec<String>,
+    /// What the image is called in a registry, where the transport knows it: signatures may have to be for that name.
+    pub docker_reference: Option<Name>,
 }
 
 /// What a room can hold without changing it.
@@ -243,6 +245,11 @@ pub trait ImageDestination: Send + Sync {
 
     /// Returns what the room can hold without changing it.
     fn capabilities(&self) -> Capabilities;
+
+    /// Returns what the image will be called in a registry, where the transport knows it: signatures are for that name.
+    fn docker_reference(&self) -> Option<Name> {
+        None
+    }
 
     /// Returns the digest of what the reference names before anything is put; `None` for nothing, and for a room that
     /// does not tell.
@@ -360,7 +367,18 @@ impl Image {
     ///
     /// Signatures are the source's; `indexes` are what leads to the manifest, to which those are added
     /// that the source keeps beside it.
-    pub fn open(source: &dyn ImageSource, manifest: Manifest, mut indexes: Vec<Index>) -> Result<Self> {
+    pub fn open(source: &dyn ImageSource, manifest: Manifest, indexes: Vec<Index>) -> Result<Self> {
+        let signatures = source.signatures(manifest.digest())?;
+        Self::open_with(source, manifest, indexes, signatures)
+    }
+
+    /// Does what [`Image::open`] does for an image whose signatures were asked for, or are not wanted.
+    pub fn open_with(
+        source: &dyn ImageSource,
+        manifest: Manifest,
+        mut indexes: Vec<Index>,
+        signatures: Vec<UntrustedSignature>,
+    ) -> Result<Self> {
         use crate::error::Context;
 
         let frame = || format!("reading config {} of {}", manifest.config().digest, source.name());
@@ -395,7 +413,6 @@ impl Image {
                 indexes.push(index);
             }
         }
-        let signatures = source.signatures(manifest.digest())?;
         let repository = source.repository().cloned();
         Ok(Self { manifest, config_bytes, config, layers, indexes, signatures, repository })
     }

@@ -68,6 +68,7 @@ pub(crate) fn run(arguments: &cli::Copy, setting: &Setting<'_>) -> Result<()> {
         format: arguments.format,
         preserve_digests: arguments.preserve_digests,
         remove_signatures: arguments.remove_signatures,
+        signing: arguments.signing.typed().signing()?,
         referrers: arguments.referrers,
         compress: compress.map(|(format, level)| (format.compression, level)),
         chunked: compress.is_some_and(|(format, _)| format.chunked),

@@ -94,8 +94,7 @@ fn versions_and_help() {
         for line in debians.lines().filter(|line| line.starts_with("      --") || line.starts_with("  -")) {
             let flag = line.trim_start().split("  ").next().unwrap().split(' ').take(2).collect::<Vec<_>>();
             let flag = flag.iter().rfind(|word| word.starts_with("--")).unwrap();
-            let refused =
-                ["sign", "crypt", "daemon"].iter().any(|part| flag.contains(part)) && !flag.contains("remove");
+            let refused = ["sigstore", "crypt", "daemon"].iter().any(|part| flag.contains(part));
             assert_eq!(of_command.out.contains(&format!("{flag} ")), !refused, "{command} {flag}");
         }
     }
@@ -105,12 +104,9 @@ fn versions_and_help() {
 fn what_is_not_supported_is_refused_by_its_name() {
     let both = Both::new(images);
     for flag in [
-        "--sign-by",
         "--sign-by-sigstore",
         "--sign-by-sigstore-private-key",
         "--sign-by-sq-fingerprint",
-        "--sign-passphrase-file",
-        "--sign-identity",
         "--encryption-key",
         "--encrypt-layer",
         "--decryption-key",
@@ -133,14 +129,8 @@ fn what_is_not_supported_is_refused_by_its_name() {
         (&["inspect", "--daemon-host=x", "dir:docker"], "--daemon-host"),
         (&["inspect", "--manifest-digest=sha512", "dir:docker"], "--manifest-digest"),
         (&["login", "--secret", "x", "example.org"], "--secret"),
-        (&["standalone-sign", "a", "b", "c", "-o", "d"], "`skopeo standalone-sign`"),
-        (&["standalone-verify", "a", "b", "c", "d"], "`skopeo standalone-verify`"),
         (&["generate-sigstore-key", "--output-prefix", "x"], "`skopeo generate-sigstore-key`"),
         (&["layers", "dir:docker"], "`skopeo layers`"),
-        (
-            &["untrusted-signature-dump-without-verification", "x"],
-            "`skopeo untrusted-signature-dump-without-verification`",
-        ),
         (&["completion", "bash"], "`skopeo completion`"),
     ] {
         let output = both.run(Whose::Ours, arguments).fails(1, name);
@@ -257,9 +247,10 @@ fn policies() {
     for output in [debians, ours] {
         output.fails(1, "Error loading trust policy: open nope.json: no such file or directory");
     }
-    both.run(Whose::Ours, &["copy", "--policy=signed.json", "dir:docker", "dir:made"])
-        .fails(1, "Source image rejected: ")
-        .fails(1, "signedBy");
+    let (debians, ours) = both.both(&["copy", "--policy=signed.json", "dir:docker", "dir:made"]);
+    for output in [debians, ours] {
+        output.fails(1, "Source image rejected: A signature was required, but no signature exists");
+    }
     both.run(Whose::Ours, &["--require-signed", "copy", "--policy=accept.json", "dir:docker", "dir:made"])
         .fails(1, "No signature verification policy found for image ");
     both.run(Whose::Ours, &["--require-signed", "--insecure-policy", "copy", "dir:docker", "dir:made"])

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 
 use serde_json::{Map, Value};
 
-use super::{CopyOptions, Rewrite, layers};
+use super::{CopyOptions, Rewrite, layers, sign};
 use crate::compress::chunked::{self, Chunked, is_chunked};
 use crate::compress::{self, Compression};
 use crate::error::{Context, Error, Result};
@@ -45,8 +45,9 @@ pub fn move_converted(
     let config = config(image, format, options.rewrite)?;
     let manifest = new_manifest(image, format, &config, &converted, options.rewrite)?;
     let new = Converted { source, config, manifest, layers: converted, old: image, options };
-    let mut image = Image::open(&new, new.parsed()?, Vec::new())?;
-    image.signatures = Vec::new();
+    let manifest = new.parsed()?;
+    let signatures = sign::sign(manifest.digest(), destination, options, monitor)?;
+    let image = Image::open_with(&new, manifest, Vec::new(), signatures)?;
     let order = destination.capabilities().order;
     let by_old_names = ByOldNames { new: &new, monitor };
     let monitor = match options.rewrite {

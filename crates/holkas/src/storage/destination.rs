@@ -348,6 +348,10 @@ impl ImageDestination for StorageDestination {
         )
     }
 
+    fn docker_reference(&self) -> Option<Name> {
+        self.names.first().cloned()
+    }
+
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             docker: Support::Native,
