@@ -258,9 +258,8 @@ fn admitted(
         return Ok(Vec::new());
     }
     let signatures = signatures()?;
-    if !signatures.is_empty() && !destination.capabilities().signatures {
-        return Err(Error::refused(format!("{} cannot hold the image's signatures", destination.name()))
-            .hint("copy without them by --remove-signatures"));
+    if !signatures.is_empty() {
+        destination.check_signatures(&signatures)?;
     }
     Ok(signatures)
 }
@@ -275,8 +274,7 @@ fn copy_one(
     monitor: &dyn Monitor,
 ) -> Result<(Copied, Descriptor)> {
     let mut image = Image::open(source, manifest, indexes)?;
-    let found = std::mem::take(&mut image.signatures);
-    image.signatures = admitted(|| Ok(found), destination, options)?;
+    image.signatures = admitted(|| source.signatures(image.manifest.digest()), destination, options)?;
     let image_id = image.config.as_ref().map(crate::oci::ImageConfig::image_id);
     let plan = plan(source, destination, &image, options)?;
     let (descriptor, bytes) = match plan {

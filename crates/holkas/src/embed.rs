@@ -233,8 +233,8 @@ fn embed_one(
     monitor: &dyn Monitor,
 ) -> Result<Embedded> {
     let mut image = Image::open(source, manifest, indexes)?;
-    if options.copy.remove_signatures {
-        image.signatures.clear();
+    if !options.copy.remove_signatures {
+        image.signatures = source.signatures(image.manifest.digest())?;
     }
     let config = image.config.as_ref().ok_or_else(|| {
         Error::unsupported(format!(

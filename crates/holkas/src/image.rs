@@ -255,6 +255,19 @@ pub trait ImageDestination: Send + Sync {
         Ok(false)
     }
 
+    /// Makes sure that the room has a place for signatures, before anything is put.
+    ///
+    /// # Errors
+    ///
+    /// `Refused` if it has none for one of them.
+    fn check_signatures(&self, signatures: &[UntrustedSignature]) -> Result<()> {
+        if signatures.is_empty() || self.capabilities().signatures {
+            return Ok(());
+        }
+        Err(Error::refused(format!("{} cannot hold the image's signatures", self.name()))
+            .hint("copy without them by --remove-signatures"))
+    }
+
     /// Begins an image. Its manifest and config are known and verified.
     fn begin<'a>(&'a self, image: &'a Image) -> Result<Box<dyn ImageWriter + 'a>>;
 
@@ -358,8 +371,8 @@ impl Stored {
 impl Image {
     /// Reads an image's config and puts the parts together, checking that they agree.
     ///
-    /// Signatures are the source's; `indexes` are what leads to the manifest, to which those are added
-    /// that the source keeps beside it.
+    /// `indexes` are what leads to the manifest, to which those are added that the source keeps beside it.
+    /// There are no signatures: who wants them asks [`ImageSource::signatures`], which may cost requests.
     pub fn open(source: &dyn ImageSource, manifest: Manifest, mut indexes: Vec<Index>) -> Result<Self> {
         use crate::error::Context;
 
@@ -395,7 +408,7 @@ impl Image {
                 indexes.push(index);
             }
         }
-        let signatures = source.signatures(manifest.digest())?;
+        let signatures = Vec::new();
         let repository = source.repository().cloned();
         Ok(Self { manifest, config_bytes, config, layers, indexes, signatures, repository })
     }
