@@ -1,4 +1,4 @@
-//! Configuration as people write it, with errors that show the file, the line, the column and the key: TOML here, YAML below.
+//! Files as people write them, with errors that show the file, the line, the column and the key: TOML; YAML is below.
 
 pub(crate) mod yaml;
 

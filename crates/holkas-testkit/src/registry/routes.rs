@@ -140,8 +140,7 @@ pub(super) fn answer(
         }
         _ => Response::error(405, "UNSUPPORTED", "the operation is unsupported"),
     };
-    let response = response.with("Docker-Distribution-API-Version", "registry/2.0");
-    if options.signatures { response.with("X-Registry-Supports-Signatures", "1") } else { response }
+    response.with("Docker-Distribution-API-Version", "registry/2.0")
 }
 
 /// Takes a signature as OpenShift does: of a manifest that is there, under a name that is new.
