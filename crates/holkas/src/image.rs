@@ -195,7 +195,7 @@ pub struct Capabilities {
     pub indexes: bool,
     /// Artifacts: manifests whose config is no image config.
     pub artifacts: bool,
-    /// Signatures.
+    /// Signatures, or some kinds of them: [`ImageDestination::check_signatures`] says which.
     pub signatures: bool,
     /// Layers keep their blobs. A room that unpacks takes either form of a layer.
     pub layers: LayerForm,

@@ -146,7 +146,7 @@ fn what_lies_is_refused_before_it_is_fetched() {
         scene.refused(&[&registry.reference("a/b:1"), &scene.dir("to")], said);
         assert!(registry.requests("GET", &payload).is_empty(), "{said}");
     }
-    for (size, said) in [(3, "no such part"), (1, "does not match its descriptor")] {
+    for (size, said) in [(3, "no such part"), (1, "blob is longer than its descriptor says")] {
         registry.put_manifest("a/b", &tag(&image.digest()), OCI_MANIFEST, manifest(vec![layer(size)]).as_bytes());
         scene.refused(&[&registry.reference("a/b:1"), &scene.dir("to")], said);
     }

@@ -10,7 +10,7 @@ use holkas_testkit::peers::Peer;
 use holkas_testkit::tar::TarBuilder;
 use tempfile::TempDir;
 
-use crate::common::{Output, finish, holkas};
+use crate::common::{Output, finish, holkas, run};
 
 pub(crate) fn image(text: &str) -> BuiltImage {
     ImageBuilder::oci().layer(TarBuilder::new().file("file", 0o644, text).finish()).build()
@@ -82,9 +82,8 @@ impl Scene {
 
     /// holkas in skopeo's place.
     pub(crate) fn skopeo_face(&self, arguments: &[&str]) -> Output {
-        let mut command = holkas();
-        command.args(["skopeo", "--insecure-policy", "--registries.d", &self.at("registries.d")]);
-        finish(command.args(arguments))
+        let flags = ["skopeo", "--insecure-policy", "--registries.d", &self.at("registries.d")];
+        run(&[&flags[..], arguments].concat())
     }
 
     pub(crate) fn copy(&self, arguments: &[&str]) -> Output {
