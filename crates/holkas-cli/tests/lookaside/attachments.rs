@@ -152,7 +152,7 @@ fn what_lies_is_refused_before_it_is_fetched() {
     }
     registry.put_manifest("a/b", &tag(&image.digest()), OCI_MANIFEST, manifest(vec![layer(2)]).as_bytes());
     for (fault, said) in [
-        (Fault::FlipByte(0), "does not match its descriptor"),
+        (Fault::FlipByte(0), "blob does not match its digest"),
         (Fault::status(404), "not found"),
         (Fault::Endless, payload.as_str()),
     ] {
