@@ -41,6 +41,9 @@ pub(crate) struct Global {
     /// Read registries.conf from this file, and from no other
     #[arg(long, value_name = "FILE", global = true, hide = true)]
     pub(crate) registries_conf: Option<PathBuf>,
+    /// Read where signatures of images in registries are from this directory (*.yaml), and from no other
+    #[arg(long = "registries.d", value_name = "DIR", global = true)]
+    pub(crate) registries_d: Option<PathBuf>,
     /// Choose images for this architecture (Go's name) instead of the host's
     #[arg(long, value_name = "ARCH", global = true)]
     pub(crate) override_arch: Option<String>,

@@ -41,6 +41,7 @@ use holkas::policy::Policy;
 use holkas::progress::Cancel;
 use holkas::registry::auth::{AuthFiles, AuthStore};
 use holkas::registry::conf::RegistriesConf;
+use holkas::registry::registries_d::RegistriesD;
 use holkas::storage::location::StorageConf;
 
 use crate::cli::{Cli, Command, Global, Keeping};
@@ -70,6 +71,12 @@ impl Setting<'_> {
     fn registries(&self) -> Result<RegistriesConf> {
         let files = environment::registries_conf(self.global.registries_conf.as_deref())?;
         RegistriesConf::parse(files.main.as_ref(), &files.drop_ins)
+    }
+
+    /// Returns what registries.d says.
+    fn registries_d(&self) -> Result<RegistriesD> {
+        let files = environment::registries_d(self.global.registries_d.as_deref())?;
+        RegistriesD::parse(&files, environment::signature_dir())
     }
 
     /// Returns what opening rooms needs beside a reference.

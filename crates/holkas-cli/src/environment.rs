@@ -148,18 +148,33 @@ fn drop_ins_of(dir: &Path) -> Result<Vec<Found>> {
     names.map(|name| dir.join(name)).filter(|path| !path.is_dir()).map(must_exist).collect()
 }
 
-/// Returns the files of a directory as registries.d, which says where signatures are, as text.
-pub(crate) fn signature_servers(dir: &Path) -> Result<Vec<(PathBuf, String)>> {
-    let frame = || format!("reading `{}`", display(dir));
-    let held = Dir::open(dir).context(frame)?;
-    let names = held.entries().context(frame)?.into_iter().filter(|name| name.as_encoded_bytes().ends_with(b".yaml"));
-    names
-        .map(|name| {
-            let path = dir.join(name);
-            let Found { path, bytes } = must_exist(path).context(frame)?;
-            Ok((path, String::from_utf8_lossy(&bytes).into_owned()))
-        })
+/// Returns the files of registries.d, which say where signatures are: those of the directory that was named, or of the
+/// user's if there is one, or of the system's. As in skopeo, a directory that is not there says nothing.
+pub(crate) fn registries_d(named: Option<&Path>) -> Result<Vec<ConfFile>> {
+    let frame = || "loading registries.d";
+    let user = variable("HOME").map(|home| Path::new(&home).join(".config/containers/registries.d"));
+    let dir = match (named, user) {
+        (Some(named), _) => named.to_path_buf(),
+        (None, Some(user)) if user.exists() => user,
+        (None, _) => PathBuf::from("/etc/containers/registries.d"),
+    };
+    let Some(held) = Dir::open_there(&dir).context(frame)? else { return Ok(Vec::new()) };
+    let names = held.entries().context(frame)?;
+    let files = names.into_iter().filter(|name| name.as_encoded_bytes().ends_with(b".yaml"));
+    files
+        .map(|name| must_exist(dir.join(name)).map(|Found { path, bytes }| ConfFile { path, bytes }).context(frame))
         .collect()
+}
+
+/// Returns where signatures of images in registries are kept if registries.d does not say it: root's are the system's.
+///
+/// Within the user namespace of a container tool, a user is root only there, and named by a variable.
+pub(crate) fn signature_dir() -> Option<PathBuf> {
+    let in_namespace = variable("_CONTAINERS_ROOTLESS_UID").is_some_and(|uid| uid != "0");
+    if rustix::process::geteuid().is_root() && !in_namespace {
+        return Some("/var/lib/containers/sigstore".into());
+    }
+    variable("HOME").map(|home| Path::new(&home).join(".local/share/containers/sigstore"))
 }
 
 /// Returns where certificates of registries are looked for: `--cert-dir` alone, or the user's and the system's certs.d.

@@ -138,7 +138,6 @@ fn answer(typed: &[OsString]) -> Result<(), Failure> {
     crate::stop_on_signals(&cancel)?;
     let setting = Setting { global: &global, cancel: &cancel };
     let call = Call { command, given: &given, arguments: &arguments, tls_verify, setting: &setting };
-    call.check_signature_servers()?;
     let mut failure = None;
     let in_time = in_time(&setting, || {
         call.run().map_err(|failed| {
@@ -220,6 +219,7 @@ fn global(given: &Given) -> Global {
         policy: path("policy"),
         insecure_policy: given.on("insecure-policy"),
         registries_conf: path("registries-conf"),
+        registries_d: path("registries.d"),
         override_arch: text("override-arch"),
         override_os: text("override-os"),
         override_variant: text("override-variant"),
@@ -327,28 +327,6 @@ impl Call<'_> {
         if self.given.has("tls-verify") {
             let text = "'--tls-verify' is deprecated, instead use: --src-tls-verify, --dest-tls-verify";
             log(Level::Warning, text);
-        }
-    }
-
-    /// Refuses a directory of `--registries.d` that names servers of signatures: they would not be asked.
-    fn check_signature_servers(&self) -> Result<(), Failure> {
-        const KEYS: [&str; 5] =
-            ["lookaside:", "lookaside-staging:", "sigstore:", "sigstore-staging:", "use-sigstore-attachments:"];
-        let Some(dir) = self.given.filled("registries.d") else { return Ok(()) };
-        let texts = crate::environment::signature_servers(dir.as_ref())?;
-        let says = |line: &str| {
-            KEYS.iter().any(|key| line.trim_start().starts_with(key)) && !line.contains("attachments: false")
-        };
-        match texts.iter().find(|(_, text)| text.lines().any(says)) {
-            None => Ok(()),
-            Some((path, _)) => Err(Failure {
-                usage: true,
-                ..Error::unsupported(format!(
-                    "--registries.d is not supported by holkas where it names servers of signatures, as {} does",
-                    path.display()
-                ))
-                .into()
-            }),
         }
     }
 }

@@ -36,18 +36,27 @@ fn the_way_of_a_name_is_shown() {
     let temp = tempfile::tempdir().expect("a directory");
     let conf = temp.path().join("registries.conf");
     write(&conf, CONF);
+    // Nothing is said of signatures, whatever this machine's own files say.
+    std::fs::create_dir_all(temp.path().join(".config/containers/registries.d")).expect("a directory");
     let certs = temp.path().join(".config/containers/certs.d/mirror.example");
     write(&certs.join("ca.crt"), "-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----\n");
     let (file, certs) = (conf.display().to_string(), certs.display().to_string());
     let shown = explain(temp.path(), &["example.com/foo/x", "--registries-conf", &file]);
     assert_eq!((shown.code, shown.err.as_str()), (0, ""));
     let wide = certs.len();
+    let kept = "/var/lib/containers/sigstore";
     let expected = format!(
         "name          example.com/foo/x:latest
 files read    {file}
 matched       prefix example.com/foo in {file}:2
 unknown keys  {file}:1: `nonsense`
 helpers       containers-auth.json
+signatures    mirror.example/x:latest is read from file://{kept} (no file says otherwise)
+              mirror.example/x:latest is written to file://{kept} (no file says otherwise)
+              mirror.example/x:latest: sigstore's are not looked for beside it (no file says otherwise)
+              internal.example:5000/bar/x:latest is read from file://{kept} (no file says otherwise)
+              internal.example:5000/bar/x:latest is written to file://{kept} (no file says otherwise)
+              internal.example:5000/bar/x:latest: sigstore's are not looked for beside it (no file says otherwise)
 
 ORDER  KIND     URL                                      TLS       {:wide$}  CREDENTIALS  NOT ASKED BECAUSE
 1      mirror   https://mirror.example/v2/x              insecure  {certs}  -
@@ -60,7 +69,7 @@ ORDER  KIND     URL                                      TLS       {:wide$}  CRE
         |text: &str| text.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>();
     assert_eq!(squeezed(&shown.out), squeezed(&expected));
     let columns: Vec<_> =
-        shown.out.lines().skip(6).map(|line| line.find("  insecure").or(line.find("  verified"))).collect();
+        shown.out.lines().skip(12).map(|line| line.find("  insecure").or(line.find("  verified"))).collect();
     assert!(columns.iter().flatten().all(|at| Some(at) == columns[1].as_ref()), "aligned: {}", shown.out);
 
     let json = explain(temp.path(), &["docker://example.com/foo/x", "--json", "--registries-conf", &file]);
@@ -73,6 +82,11 @@ ORDER  KIND     URL                                      TLS       {:wide$}  CRE
             "kind": "mirror", "name": "mirror.example/x:latest", "url": "https://mirror.example/v2/x", "insecure": true,
             "skipped": null, "credentials": null,
             "certificates": {"dir": certs, "authorities": 1, "client_certificates": []},
+            "signatures": {
+                "read": {"url": format!("file://{kept}"), "by": null},
+                "written": {"url": format!("file://{kept}"), "by": null},
+                "sigstore_attachments": {"wanted": false, "by": null},
+            },
         })
     );
     assert_eq!(value["places"][1]["skipped"], "the mirror is for pulls by digest only");

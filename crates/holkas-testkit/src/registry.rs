@@ -58,6 +58,7 @@ pub struct Builder {
 #[derive(Debug, Clone)]
 struct Options {
     referrers: bool,
+    signatures: bool,
     absolute_locations: bool,
     chunk_min_length: Option<u64>,
     page_size: Option<usize>,
@@ -107,6 +108,12 @@ impl Builder {
     /// Answers 404 to questions for referrers, as registries before 1.1 do.
     pub fn without_referrers(mut self) -> Self {
         self.options.referrers = false;
+        self
+    }
+
+    /// Keeps signatures itself, and announces it: `X-Registry-Supports-Signatures`.
+    pub fn signatures(mut self) -> Self {
+        self.options.signatures = true;
         self
     }
 
@@ -165,7 +172,13 @@ impl Builder {
 impl Registry {
     /// Returns what makes a registry: plain HTTP, nobody asked who he is, with referrers.
     pub fn builder() -> Builder {
-        let options = Options { referrers: true, absolute_locations: false, chunk_min_length: None, page_size: None };
+        let options = Options {
+            referrers: true,
+            signatures: false,
+            absolute_locations: false,
+            chunk_min_length: None,
+            page_size: None,
+        };
         Builder { auth: Auth::None, tls: None, options }
     }
 
@@ -277,6 +290,11 @@ impl Registry {
     /// Returns the digests of all blobs of a repository.
     pub fn blobs(&self, repository: &str) -> Vec<String> {
         self.content().repository(repository).blobs.keys().cloned().collect()
+    }
+
+    /// Returns the signatures that a repository keeps of a manifest, as they were put.
+    pub fn signatures(&self, repository: &str, digest: &str) -> Vec<serde_json::Value> {
+        self.content().repository(repository).signatures.get(digest).cloned().unwrap_or_default()
     }
 
     /// Returns how many uploads were begun and neither ended nor cancelled.

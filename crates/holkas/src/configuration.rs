@@ -1,4 +1,6 @@
-//! TOML files as people write them, with errors that show the file, the line, the column and the key.
+//! Files as people write them, with errors that show the file, the line, the column and the key: TOML; YAML is below.
+
+pub(crate) mod yaml;
 
 use std::ops::Range;
 use std::path::Path;

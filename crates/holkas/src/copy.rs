@@ -285,9 +285,8 @@ fn admit_to(
     options: &CopyOptions,
 ) -> Result<Vec<UntrustedSignature>> {
     let signatures = admit(source, document, demands, options)?;
-    if !signatures.is_empty() && !destination.capabilities().signatures {
-        return Err(Error::refused(format!("{} cannot hold the image's signatures", destination.name()))
-            .hint("copy without them by --remove-signatures"));
+    if !signatures.is_empty() {
+        destination.check_signatures(&signatures)?;
     }
     Ok(signatures)
 }

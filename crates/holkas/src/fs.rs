@@ -90,6 +90,17 @@ pub fn read_file(path: &Path, limit: Limit) -> Result<Option<Vec<u8>>> {
     read_bounded(open_file(path)?, limit).context(|| format!("reading `{}`", display(path))).map(Some)
 }
 
+/// As [`read_file`], but `None` only if the file does not exist: what we may not look at is an error.
+pub fn read_there(path: &Path, limit: Limit) -> Result<Option<Vec<u8>>> {
+    let frame = || format!("opening `{}`", display(path));
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(fd) => regular(fd).and_then(|file| read_bounded(file, limit)).context(frame).map(Some),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error).context(frame),
+    }
+}
+
 fn regular(fd: OwnedFd) -> Result<File> {
     let stat = rustix::fs::fstat(&fd)?;
     match FileType::from_raw_mode(stat.st_mode) {
@@ -119,6 +130,16 @@ impl Dir {
     /// Opens a directory that the user named; `None` if it does not exist.
     pub fn open_if_exists(path: &Path) -> Result<Option<Self>> {
         if path.exists() { Self::open(path).map(Some) } else { Ok(None) }
+    }
+
+    /// As [`Dir::open_if_exists`], but what we may not look at is an error.
+    pub fn open_there(path: &Path) -> Result<Option<Self>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match rustix::fs::openat(CWD, path, flags, Mode::empty()) {
+            Ok(fd) => Ok(Some(Self { fd, path: path.to_path_buf() })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error).context(|| format!("opening directory `{}`", display(path))),
+        }
     }
 
     /// Opens a directory that the user named, making it and its parents (mode 0755 less the umask) if they are missing.

@@ -197,7 +197,7 @@ pub struct Capabilities {
     pub indexes: bool,
     /// Artifacts: manifests whose config is no image config.
     pub artifacts: bool,
-    /// Signatures.
+    /// Signatures, or some kinds of them: [`ImageDestination::check_signatures`] says which.
     pub signatures: bool,
     /// Layers keep their blobs. A room that unpacks takes either form of a layer.
     pub layers: LayerForm,
@@ -260,6 +260,19 @@ pub trait ImageDestination: Send + Sync {
     /// Returns whether the room says that it has a manifest or an index, whatever names it.
     fn has_manifest(&self, _digest: &Digest) -> Result<bool> {
         Ok(false)
+    }
+
+    /// Makes sure that the room has a place for signatures, before anything is put.
+    ///
+    /// # Errors
+    ///
+    /// `Refused` if it has none for one of them.
+    fn check_signatures(&self, signatures: &[UntrustedSignature]) -> Result<()> {
+        if signatures.is_empty() || self.capabilities().signatures {
+            return Ok(());
+        }
+        Err(Error::refused(format!("{} cannot hold the image's signatures", self.name()))
+            .hint("copy without them by --remove-signatures"))
     }
 
     /// Begins an image. Its manifest and config are known and verified.
@@ -365,14 +378,13 @@ impl Stored {
 impl Image {
     /// Reads an image's config and puts the parts together, checking that they agree.
     ///
-    /// Signatures are the source's; `indexes` are what leads to the manifest, to which those are added
-    /// that the source keeps beside it.
+    /// `indexes` are what leads to the manifest, to which those are added that the source keeps beside it.
+    /// There are no signatures: who wants them asks [`ImageSource::signatures`], which may cost requests.
     pub fn open(source: &dyn ImageSource, manifest: Manifest, indexes: Vec<Index>) -> Result<Self> {
-        let signatures = source.signatures(manifest.digest())?;
-        Self::open_with(source, manifest, indexes, signatures)
+        Self::open_with(source, manifest, indexes, Vec::new())
     }
 
-    /// Does what [`Image::open`] does for an image whose signatures were asked for, or are not wanted.
+    /// Does what [`Image::open`] does, with the signatures that shall go along.
     pub fn open_with(
         source: &dyn ImageSource,
         manifest: Manifest,

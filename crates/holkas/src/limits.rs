@@ -33,6 +33,8 @@ pub const CONFIG: Limit = Limit { bytes: 4 * MIB, what: "image config" };
 pub const SIGNATURE: Limit = Limit { bytes: 4 * MIB, what: "signature" };
 /// Signatures of one manifest: a denial of service beyond any real use (CVE-2024-29902 class).
 pub const SIGNATURES: usize = 128;
+/// All signatures of one manifest, as a registry with the extension for them lists them: as containers/image.
+pub const SIGNATURE_LIST: Limit = Limit { bytes: 4 * MIB, what: "list of signatures" };
 /// `manifest.json` and `repositories` of a docker-archive: as containers/image.
 pub const ARCHIVE_MANIFEST: Limit = Limit { bytes: MIB, what: "manifest.json of the archive" };
 /// `index.json` of an OCI layout: holds many images, so more than one manifest.

@@ -191,6 +191,10 @@ impl ImageDestination for Named<'_> {
         self.room.destination().capabilities()
     }
 
+    fn check_signatures(&self, signatures: &[UntrustedSignature]) -> Result<()> {
+        self.room.destination().check_signatures(signatures)
+    }
+
     fn has_manifest(&self, digest: &Digest) -> Result<bool> {
         self.room.destination().has_manifest(digest)
     }

@@ -85,7 +85,8 @@ impl Room {
 
 /// Writes one image, layer by layer.
 fn put(source: &dyn ImageSource, manifest: Manifest, indexes: Vec<Index>, to: &dyn ImageDestination) -> Result<()> {
-    let image = Image::open(source, manifest, indexes)?;
+    let mut image = Image::open(source, manifest, indexes)?;
+    image.signatures = source.signatures(image.manifest.digest())?;
     let writer = to.begin(&image)?;
     let mut stored = Vec::new();
     for layer in &image.layers {

@@ -25,9 +25,6 @@ pub(crate) struct Proxy {
     /// Accepted for skopeo's sake: there is no docker-daemon: here
     #[arg(long, value_name = "HOST", hide = true)]
     pub(crate) daemon_host: Option<OsString>,
-    /// Accepted for skopeo's sake: signatures of lookaside servers are not read
-    #[arg(long = "registries.d", value_name = "DIR", hide = true)]
-    pub(crate) registries_d: Option<PathBuf>,
     /// Accepted for skopeo's sake: TLS 1.2 and 1.3 are spoken, with the ciphers that are safe in them
     #[arg(long, value_name = "FILE", hide = true)]
     pub(crate) tls_details: Option<PathBuf>,

@@ -56,6 +56,7 @@ pub(crate) fn client(
         mirrors: !network.no_mirrors,
         login: login(typed, &registries, setting)?,
         registries,
+        registries_d: setting.registries_d()?,
         certificates: environment::certificate_places(typed.cert_dir.as_deref()),
         tls_verify: typed.tls_verify,
         proxies: environment::proxies()?,

@@ -168,7 +168,7 @@ pub(crate) fn global() -> Vec<Flag> {
         text("override-variant", "VARIANT", "Choose images for this variant of the architecture"),
         text("policy", "string", "Read the signature policy from this file, and from no other"),
         hidden(text("registries-conf", "string", "Read registries.conf from this file, and from no other")),
-        text("registries.d", "DIR", "Read the configuration of signature servers from this directory"),
+        text("registries.d", "DIR", "Read where signatures of images in registries are from this directory"),
         on("require-signed", "Refuse every image for which the policy demands no signature"),
         lacking("the parameters of TLS cannot be chosen", text("tls-details", "FILE", "Parameters of TLS connections")),
         text("tmpdir", "string", "Directory for large temporary files"),

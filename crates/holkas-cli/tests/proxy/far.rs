@@ -328,3 +328,21 @@ fn a_docker_image_with_zstd_layers_is_one_of_oci() {
     assert_eq!(manifest["layers"][0]["mediaType"], "application/vnd.oci.image.layer.v1.tar+zstd");
     client.shutdown();
 }
+
+#[test]
+fn the_files_of_registries_d_are_read() {
+    let (registry, reference) = with_image(&oci());
+    let temp = tempfile::tempdir().unwrap();
+    let (dir, file) = (temp.path().display().to_string(), temp.path().join("x.yaml"));
+    std::fs::write(&file, "docker:\n  other.example:\n    lookaside: [x]\n").unwrap();
+    let client = start(&["--registries.d", &dir]);
+    let Failure(_, error) = client.plain("OpenImage", json!([reference])).unwrap_err();
+    assert!(error.contains("x.yaml:3: reading `docker → other.example → lookaside`"), "{error}");
+    client.shutdown();
+    // Nobody asks for signatures that no policy demands.
+    std::fs::write(&file, format!("default-docker:\n  lookaside: {}/s\n", registry.url())).unwrap();
+    let client = start(&["--registries.d", &dir]);
+    taken(&client, &reference, &oci().digest());
+    client.shutdown();
+    assert!(registry.requests("GET", "signature-").is_empty());
+}

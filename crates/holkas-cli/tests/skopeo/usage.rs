@@ -139,14 +139,13 @@ fn what_is_not_supported_is_refused_by_its_name() {
     }
     both.run(Whose::Ours, &["copy", "--encryption-key=a", "--decryption-key=b", "x", "y"])
         .fails(1, "--encryption-key and --decryption-key cannot be specified together");
-    // A directory for --registries.d does no harm as long as it names no server of signatures.
+    // --registries.d is read where registries are spoken to, and only there.
     let dir = both.ours("registries.d");
     fs::create_dir(&dir).unwrap();
-    fs::write(dir.join("default.yaml"), "default-docker:\n#  lookaside: x\n").unwrap();
-    let arguments = ["--registries.d=registries.d", "inspect", "--raw", "dir:docker"];
-    both.run(Whose::Ours, &arguments).ok();
-    fs::write(dir.join("other.yaml"), "docker:\n  example.org:\n    lookaside: https://example.org/s\n").unwrap();
-    both.run(Whose::Ours, &arguments).fails(1, "--registries.d is not supported by holkas where it names servers");
+    fs::write(dir.join("default.yaml"), "default-docker:\n  lookaside: [x]\n").unwrap();
+    both.run(Whose::Ours, &["--registries.d=registries.d", "inspect", "--raw", "dir:docker"]).ok();
+    both.run(Whose::Ours, &["--registries.d=registries.d", "inspect", "docker://127.0.0.1:1/x"])
+        .fails(1, "registries.d/default.yaml:2: reading `default-docker → lookaside`");
 }
 
 #[test]

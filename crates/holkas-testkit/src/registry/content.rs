@@ -26,6 +26,8 @@ pub(super) struct Repository {
     pub(super) manifests: BTreeMap<String, Manifest>,
     /// Tags and the digests that they stand for.
     pub(super) tags: BTreeMap<String, String>,
+    /// Signatures as they were put, by the digest of the manifest.
+    pub(super) signatures: BTreeMap<String, Vec<Value>>,
 }
 
 /// A manifest or an index with the type under which it was put.

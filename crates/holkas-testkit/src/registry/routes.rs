@@ -19,12 +19,18 @@ pub(super) enum Route {
     Upload { repository: String, id: String },
     Tags { repository: String },
     Referrers { repository: String, digest: String },
+    Signatures { repository: String, digest: String },
     Unknown,
 }
 
 impl Route {
     pub(super) fn of(request: &Request) -> Self {
         let path = decode(request.path());
+        if let Some((repository, digest)) =
+            path.strip_prefix("/extensions/v2/").and_then(|rest| rest.rsplit_once("/signatures/"))
+        {
+            return Self::Signatures { repository: repository.into(), digest: digest.into() };
+        }
         let Some(rest) = path.strip_prefix("/v2") else {
             return if path == "/token" { Self::Token } else { Self::Unknown };
         };
@@ -69,7 +75,8 @@ impl Route {
             | Self::NewUpload { repository }
             | Self::Upload { repository, .. }
             | Self::Tags { repository }
-            | Self::Referrers { repository, .. } => Some(repository),
+            | Self::Referrers { repository, .. }
+            | Self::Signatures { repository, .. } => Some(repository),
             Self::Base | Self::Catalog | Self::Token | Self::Unknown => None,
         }
     }
@@ -118,13 +125,47 @@ pub(super) fn answer(
             let response = Response::new(200).body(OCI_INDEX, crate::image::to_bytes(&index));
             if wanted.is_some() { response.with("OCI-Filters-Applied", "artifactType") } else { response }
         }
-        (_, Route::Referrers { .. } | Route::Unknown) => Response::error(404, "UNSUPPORTED", "no such page"),
+        ("GET", Route::Signatures { repository, digest }) if options.signatures => {
+            let found = content.repository(repository).signatures.get(digest).cloned().unwrap_or_default();
+            Response::new(200).json(&json!({ "signatures": found }))
+        }
+        ("PUT", Route::Signatures { repository, digest }) if options.signatures => {
+            put_signature(content, repository, digest, &body)
+        }
+        (_, Route::Referrers { .. } | Route::Signatures { .. } | Route::Unknown) => {
+            Response::error(404, "UNSUPPORTED", "no such page")
+        }
         (_, Route::NewUpload { .. } | Route::Upload { .. }) => {
             uploads::answer(content, options, base, request, &route, body)
         }
         _ => Response::error(405, "UNSUPPORTED", "the operation is unsupported"),
     };
     response.with("Docker-Distribution-API-Version", "registry/2.0")
+}
+
+/// Takes a signature as OpenShift does: of a manifest that is there, under a name that is new.
+fn put_signature(content: &mut Content, repository: &str, digest: &str, body: &[u8]) -> Response {
+    let repository = content.repository(repository);
+    let Ok(signature) = serde_json::from_slice::<Value>(body) else {
+        return Response::error(400, "SIGNATURE_INVALID", "the signature is not JSON");
+    };
+    let name = signature["name"].as_str().unwrap_or_default();
+    let fits = signature["schemaVersion"] == 2
+        && signature["type"] == "atomic"
+        && signature["content"].is_string()
+        && name.strip_prefix(digest).is_some_and(|rest| rest.len() == 33 && rest.starts_with('@'));
+    if !fits {
+        return Response::error(400, "SIGNATURE_INVALID", "the signature is not as the extension has it");
+    }
+    if !repository.manifests.contains_key(digest) {
+        return Response::error(404, "MANIFEST_UNKNOWN", "there is nothing of that digest to sign");
+    }
+    let known = repository.signatures.entry(digest.to_owned()).or_default();
+    if known.iter().any(|known| known["name"] == name) {
+        return Response::error(409, "SIGNATURE_EXISTS", "there is a signature of that name");
+    }
+    known.push(signature);
+    Response::new(201)
 }
 
 fn manifest(content: &Content, request: &Request, repository: &str, reference: &str) -> Response {

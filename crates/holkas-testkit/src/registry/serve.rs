@@ -106,7 +106,10 @@ fn exchange(shared: &Shared, connection: &mut Connection, mut request: Request, 
     if most.is_some() {
         return Ok(Next::Cut);
     }
-    let response = refused.unwrap_or_else(|| answer(shared, &request, &route, &faults, body));
+    let mut response = refused.unwrap_or_else(|| answer(shared, &request, &route, &faults, body));
+    if shared.options.signatures {
+        response.set("X-Registry-Supports-Signatures", "1");
+    }
     let can_go_on = respond(connection, response, &request, &faults, &entry)?;
     Ok(match (can_go_on, request.keeps_alive()) {
         (true, true) => Next::Request,

@@ -50,7 +50,10 @@ pub(super) fn sign(
         monitor.event(Event::Signing { signer: &name });
         signer.sign(manifest, &identity).context(|| format!("signing {identity} by {name}"))
     };
-    signing.signers.iter().map(one).collect()
+    let signatures: Vec<_> = signing.signers.iter().map(one).collect::<Result<_>>()?;
+    // A registry may have a place for one kind of signatures, and none for another.
+    destination.check_signatures(&signatures)?;
+    Ok(signatures)
 }
 
 /// Returns the name that signatures are for.

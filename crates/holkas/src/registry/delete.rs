@@ -1,7 +1,8 @@
-//! Deleting an image from a registry: its manifest, by digest.
+//! Deleting an image from a registry: its manifest, by digest, and then its signatures at a lookaside server.
 
 use super::client::Client;
 use super::conf::Purpose;
+use super::signatures::Signatures;
 use super::source::primary;
 use crate::error::{Context, Error, Result};
 use crate::oci::Digest;
@@ -11,11 +12,14 @@ use crate::reference::DockerReference;
 ///
 /// # Errors
 ///
-/// `Invalid` if a tag names nothing, as in skopeo; whatever the registry says.
+/// `Invalid` if a tag names nothing, as in skopeo; whatever the registry says. `Refused` if the lookaside server is one
+/// that nothing can be deleted from: then, as in skopeo, the image itself is deleted nevertheless.
 pub fn delete(client: &Client, reference: &DockerReference) -> Result<Digest> {
     let frame = || format!("deleting docker:{reference}");
     let name = reference.name();
     let repository = primary(client, name, Purpose::Push).context(frame)?;
+    let signatures = Signatures::of(&repository, name);
+    let lookaside = signatures.written_to().context(frame)?;
     let digest = match (name.digest(), name.tag()) {
         (Some(digest), _) => *digest,
         (None, Some(tag)) => {
@@ -31,5 +35,8 @@ pub fn delete(client: &Client, reference: &DockerReference) -> Result<Digest> {
         (None, None) => return Err(Error::invalid("it names no image")).context(frame),
     };
     repository.delete_manifest(&digest).context(frame)?;
+    if let Some(lookaside) = &lookaside {
+        signatures.delete(lookaside, &digest).context(frame)?;
+    }
     Ok(digest)
 }

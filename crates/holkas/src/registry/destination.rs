@@ -1,4 +1,7 @@
 //! Registries as a destination: blobs first, then manifests by digest, and the tag last, which makes all of it visible.
+//!
+//! Signatures come behind the manifest that they are of, as in containers/image: a registry that keeps them itself must
+//! know what they are of. But they come before the tag, so that it never names what is not signed yet.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -8,6 +11,7 @@ use super::client::Client;
 use super::conf::Purpose;
 use super::listings::Listings;
 use super::repository::{Begun, Repository};
+use super::signatures::{Blobs, Signatures};
 use super::upload;
 use super::url::Url;
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -41,6 +45,8 @@ struct State {
     top: Option<Attached>,
     /// What belongs to them, in the order in which it must be put.
     referrers: Vec<(Attached, Attachment)>,
+    /// Signatures, by the manifest that they are of.
+    signatures: Vec<(Digest, Vec<UntrustedSignature>)>,
     /// Uploads that a registry has begun instead of taking the blob from another repository.
     sessions: BTreeMap<Digest, Url>,
 }
@@ -137,6 +143,16 @@ impl RegistryDestination {
         }
     }
 
+    fn note_signatures(&self, manifest: &Digest, signatures: &[UntrustedSignature]) {
+        if !signatures.is_empty() {
+            self.state().signatures.push((*manifest, signatures.to_vec()));
+        }
+    }
+
+    fn signatures(&self) -> Signatures<'_> {
+        Signatures::of(&self.repository, self.reference.name())
+    }
+
     /// Puts a manifest by a tag, or by its digest, and notes where it must be listed.
     fn put_manifest(&self, tag: Option<&str>, document: &Attached, listings: &mut Listings) -> Result<()> {
         let digest = document.raw.digest().to_string();
@@ -164,11 +180,15 @@ impl ImageDestination for RegistryDestination {
             oci: Support::Native,
             indexes: true,
             artifacts: true,
-            signatures: false,
+            signatures: true,
             layers: LayerForm::Blob,
             order: LayerOrder::Any,
             manifests: true,
         }
+    }
+
+    fn check_signatures(&self, signatures: &[UntrustedSignature]) -> Result<()> {
+        self.signatures().check(&self.name(), signatures)
     }
 
     fn announced(&self) -> Result<Option<Digest>> {
@@ -201,14 +221,16 @@ impl ImageDestination for RegistryDestination {
         Ok(())
     }
 
-    fn put_index(&self, index: &Index, _: &[UntrustedSignature]) -> Result<()> {
+    fn put_index(&self, index: &Index, signatures: &[UntrustedSignature]) -> Result<()> {
+        self.note_signatures(index.digest(), signatures);
         match self.state().top.replace(index.into()) {
             None => Ok(()),
             Some(_) => Err(Error::refused("a tag names one list of images only")),
         }
     }
 
-    fn put_index_within(&self, index: &Index, _: &[UntrustedSignature]) -> Result<()> {
+    fn put_index_within(&self, index: &Index, signatures: &[UntrustedSignature]) -> Result<()> {
+        self.note_signatures(index.digest(), signatures);
         self.state().documents.push(index.into());
         Ok(())
     }
@@ -226,6 +248,7 @@ impl ImageDestination for RegistryDestination {
                 return Err(Error::refused(many)).context(frame);
             }
         };
+        let signatures = std::mem::take(&mut state.signatures);
         drop(state);
         let name = self.reference.name();
         let tag = match (name.tag(), name.digest()) {
@@ -248,8 +271,20 @@ impl ImageDestination for RegistryDestination {
             self.put_manifest(tag, document, &mut listings).context(frame)?;
         }
         listings.write(&self.repository).context(frame)?;
+        if signatures.iter().any(|(manifest, _)| manifest == last.raw.digest()) {
+            self.put_manifest(None, &last, &mut listings).context(frame)?;
+        }
+        for (manifest, signatures) in &signatures {
+            self.signatures().write(manifest, signatures, &*self).context(frame)?;
+        }
         self.put_manifest(tag, &last, &mut listings).context(frame)?;
         listings.write(&self.repository).context(frame)
+    }
+}
+
+impl Blobs for RegistryDestination {
+    fn put(&self, bytes: &VerifiedBytes) -> Result<()> {
+        self.put_document(bytes)
     }
 }
 
@@ -310,7 +345,10 @@ impl ImageWriter for RegistryWriter<'_> {
         }
         self.destination.put_document(&self.image.config_bytes).context(|| "writing the image's config")?;
         match self.role {
-            Role::Image => self.destination.state().documents.push((&self.image.manifest).into()),
+            Role::Image => {
+                self.destination.note_signatures(self.image.manifest.digest(), &self.image.signatures);
+                self.destination.state().documents.push((&self.image.manifest).into());
+            }
             Role::Referrer => {}
         }
         Ok(())

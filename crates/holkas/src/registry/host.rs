@@ -34,6 +34,8 @@ struct Found {
     /// The address of `/v2/`.
     base: Url,
     challenges: Vec<Challenge>,
+    /// Whether signatures are kept by the extension of Atomic Registry and OpenShift.
+    signatures: bool,
 }
 
 /// What is wanted of a registry.
@@ -94,7 +96,10 @@ impl Host {
                 Request { method: Method::GET, url: base.clone(), headers: self.headers(), body: Payload::None };
             let response = self.patiently(request, self.client.settings().retry.first_contact)?;
             match response.status {
-                200 | 401 => Ok(Found { base, challenges: challenges(&response.headers) }),
+                200 | 401 => {
+                    let signatures = response.header("x-registry-supports-signatures") == Some("1");
+                    Ok(Found { base, challenges: challenges(&response.headers), signatures })
+                }
                 _ => Err(response.into_error()),
             }
         };
@@ -243,6 +248,17 @@ impl Host {
                 Ok(response) => return Ok(response),
             }
         }
+    }
+
+    /// Returns whether the registry announces that it keeps signatures itself.
+    pub(super) fn supports_signatures(&self) -> Result<bool> {
+        Ok(self.found()?.signatures)
+    }
+
+    /// Asks any web server for a file. It hears nothing of who we are to the registry.
+    pub(super) fn fetch(&self, url: Url) -> Result<Response> {
+        let request = Request { method: Method::GET, url, headers: self.headers(), body: Payload::None };
+        self.patiently(request, self.client.settings().retry.times)
     }
 
     /// Reads the whole body of an answer. What fails because the run is cancelled is told as that.

@@ -7,10 +7,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::client::Client;
 use super::repository::Repository;
 use crate::oci::Digest;
+use crate::reference::Name;
 
 /// One of them.
 pub(super) struct Place {
     repository: Repository,
+    name: Name,
     mirror: bool,
 }
 
@@ -30,12 +32,17 @@ struct Known {
 }
 
 impl Place {
-    pub(super) fn new(repository: Repository, mirror: bool) -> Self {
-        Self { repository, mirror }
+    pub(super) fn new(repository: Repository, name: Name, mirror: bool) -> Self {
+        Self { repository, name, mirror }
     }
 
     pub(super) fn repository(&self) -> &Repository {
         &self.repository
+    }
+
+    /// Returns the name of the image as it is here.
+    pub(super) fn name(&self) -> &Name {
+        &self.name
     }
 
     /// Returns whether it is a mirror, and not the registry itself.

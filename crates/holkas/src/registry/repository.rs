@@ -8,8 +8,8 @@ use super::exchange::{Payload, Response};
 use super::host::{Call, Host, To};
 use super::url::Url;
 use crate::error::{Context, Error, ErrorKind, Result, printable};
-use crate::limits::{LISTED, MANIFEST, PAGE, PAGES};
-use crate::oci::{Algorithm, Digest, MediaType, media_type};
+use crate::limits::{CONFIG, LISTED, MANIFEST, PAGE, PAGES, SIGNATURE_LIST};
+use crate::oci::{Algorithm, Descriptor, Digest, MediaType, media_type};
 use crate::verify::{UntrustedBlob, VerifiedBytes};
 
 /// The manifests that we take, in skopeo's order.
@@ -199,6 +199,13 @@ impl Repository {
         }
     }
 
+    /// Reads a config.
+    pub(super) fn config(&self, config: &Descriptor) -> Result<VerifiedBytes> {
+        CONFIG.check(config.size)?;
+        let opened = self.open_blob(&config.digest, config.size, 0)?;
+        UntrustedBlob::from_bytes(self.host.read(opened.response, CONFIG)?).read_verified(config, CONFIG)
+    }
+
     /// Returns whether the repository has a blob.
     pub(super) fn has_blob(&self, digest: &Digest, size: u64) -> Result<bool> {
         let call = self.call(Access::Push, Method::HEAD, &format!("blobs/{digest}"));
@@ -240,6 +247,32 @@ impl Repository {
     ) -> Result<Response> {
         let (to, scopes) = (To::Address(to.clone()), self.scope(Access::Push));
         self.host.call(Call { method, to, headers, body, repository: &self.path, scopes })
+    }
+
+    /// Reads the list of a manifest's signatures, by the extension of registries that announce it.
+    pub(super) fn signatures(&self, manifest: &Digest) -> Result<Vec<u8>> {
+        let mut call = self.call(Access::Pull, Method::GET, "");
+        call.to = self.signatures_of(manifest);
+        let response = self.host.call(call)?;
+        match response.status {
+            200 => self.host.read(response, SIGNATURE_LIST),
+            _ => Err(response.into_error()),
+        }
+    }
+
+    /// Adds a signature to those of a manifest.
+    pub(super) fn put_signature(&self, manifest: &Digest, signature: &[u8]) -> Result<()> {
+        let mut call = self.call(Access::Push, Method::PUT, "");
+        (call.to, call.body) = (self.signatures_of(manifest), Payload::Bytes(signature));
+        let response = self.host.call(call)?;
+        match response.status {
+            201 => Ok(()),
+            _ => Err(response.into_error()),
+        }
+    }
+
+    fn signatures_of(&self, manifest: &Digest) -> To {
+        To::Path(format!("/extensions/v2/{}/signatures/{manifest}", self.path))
     }
 
     /// Returns all tags.

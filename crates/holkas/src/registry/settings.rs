@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::auth::{AuthFiles, Credentials};
 use super::certificates::CertificatePlaces;
 use super::conf::RegistriesConf;
+use super::registries_d::RegistriesD;
 use super::retry::Retry;
 use super::transport::{Proxies, Timeouts};
 use crate::cache::Cache;
@@ -25,6 +26,8 @@ pub enum Login {
 pub struct Settings {
     /// Which hosts are asked for a name.
     pub registries: RegistriesConf,
+    /// Where signatures are.
+    pub registries_d: RegistriesD,
     /// Whether mirrors are asked.
     pub mirrors: bool,
     /// Who we are.
@@ -53,6 +56,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             registries: RegistriesConf::default(),
+            registries_d: RegistriesD::default(),
             mirrors: true,
             login: Login::As(Credentials::Anonymous),
             certificates: CertificatePlaces::PerHost(Vec::new()),

@@ -1,5 +1,6 @@
 //! Images of registries as a source: from the first place that has them, verified wherever they come from.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::client::Client;
@@ -8,6 +9,7 @@ use super::download::Download;
 use super::places::{Place, Places};
 use super::repository::Repository;
 use super::scopes::docker_scopes;
+use super::signatures::Signatures;
 use crate::cache::{self, Fetched};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::image::{ImageSource, Layer, LayerBlob, PolicyIdentity, Referrer};
@@ -21,8 +23,10 @@ use crate::verify::{PartialBlob, UntrustedBlob, VerifiedBytes};
 pub struct RegistrySource {
     reference: DockerReference,
     places: Arc<Places>,
-    /// The top document, once it was read: a tag may name another image a moment later.
-    top: Mutex<Option<VerifiedBytes>>,
+    /// The top document, once it was read, and the place that it is from: a tag may name another image a moment later.
+    top: Mutex<Option<(usize, VerifiedBytes)>>,
+    /// The signatures that were read, by the manifest: what is verified is what goes on.
+    signatures: Mutex<BTreeMap<Digest, Vec<UntrustedSignature>>>,
 }
 
 /// Returns where a name can be read, in order.
@@ -31,7 +35,8 @@ pub(super) fn places(client: &Client, name: &Name) -> Result<Places> {
     let endpoints = settings.registries.endpoints(name, Purpose::Pull)?;
     let is_mirror = |endpoint: &Endpoint| endpoint.kind == EndpointKind::Mirror;
     let wanted = endpoints.iter().filter(|endpoint| settings.mirrors || !is_mirror(endpoint));
-    let places = wanted.map(|endpoint| Place::new(repository(client, endpoint), is_mirror(endpoint)));
+    let places =
+        wanted.map(|endpoint| Place::new(repository(client, endpoint), endpoint.name.clone(), is_mirror(endpoint)));
     Ok(Places::new(client.clone(), places.collect()))
 }
 
@@ -55,15 +60,25 @@ impl RegistrySource {
                 .context(|| format!("opening docker:{reference}"));
         }
         let places = places(client, reference.name()).context(|| format!("opening docker:{reference}"))?;
-        Ok(Self { reference: reference.clone(), places: Arc::new(places), top: Mutex::default() })
+        Ok(Self {
+            reference: reference.clone(),
+            places: Arc::new(places),
+            top: Mutex::default(),
+            signatures: Mutex::default(),
+        })
     }
 
     /// Asks each place in order, until one has what is wanted.
     fn ask<T>(&self, what: &str, ask: impl Fn(&Repository) -> Result<T>) -> Result<T> {
+        self.ask_for_place(what, ask).map(|(_, answer)| answer)
+    }
+
+    /// As [`RegistrySource::ask`]; returns also which place it was.
+    fn ask_for_place<T>(&self, what: &str, ask: impl Fn(&Repository) -> Result<T>) -> Result<(usize, T)> {
         let mut failed: Option<Error> = None;
         for (n, place) in self.places.iter() {
             match ask(place.repository()) {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => return Ok((n, answer)),
                 Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
                 Err(error) if n + 1 < self.places.len() => {
                     self.places.client().warn(&format!("{what} of {place}: {error}; asking the next place"));
@@ -81,9 +96,16 @@ impl RegistrySource {
         Err(Error::not_found("there is no place to read it from"))
     }
 
-    fn read_top(&self) -> Result<VerifiedBytes> {
+    /// Returns what the reference names, and the place that has it.
+    fn find_top(&self) -> Result<(usize, VerifiedBytes)> {
+        // The document is whole or absent.
+        let mut top = self.top.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(top) = &*top {
+            return Ok(top.clone());
+        }
         let name = self.reference.name();
-        self.ask("manifest", |repository| repository.manifest(name.tag().unwrap_or_default(), name.digest()))
+        let read = |repository: &Repository| repository.manifest(name.tag().unwrap_or_default(), name.digest());
+        Ok(top.insert(self.ask_for_place("manifest", read)?).clone())
     }
 }
 
@@ -97,12 +119,7 @@ impl ImageSource for RegistrySource {
     }
 
     fn top(&self) -> Result<VerifiedBytes> {
-        // The document is whole or absent.
-        let mut top = self.top.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(top) = &*top {
-            return Ok(top.clone());
-        }
-        Ok(top.insert(self.read_top()?).clone())
+        self.find_top().map(|(_, top)| top)
     }
 
     fn announced(&self) -> Result<Option<Digest>> {
@@ -170,8 +187,17 @@ impl ImageSource for RegistrySource {
         Some(self.reference.name())
     }
 
-    fn signatures(&self, _: &Digest) -> Result<Vec<UntrustedSignature>> {
-        Ok(Vec::new())
+    /// As in containers/image, they are where the place says that the image itself was found at, a mirror or not.
+    fn signatures(&self, manifest: &Digest) -> Result<Vec<UntrustedSignature>> {
+        // Each is there as a whole.
+        let mut known = self.signatures.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = known.get(manifest) {
+            return Ok(found.clone());
+        }
+        let place = self.places.get(self.find_top()?.0);
+        let signatures = Signatures::of(place.repository(), place.name());
+        let found = signatures.read(manifest, &|blob| self.open_blob(blob, None))?;
+        Ok(known.entry(*manifest).or_insert(found).clone())
     }
 }
 
