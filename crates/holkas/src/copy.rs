@@ -5,9 +5,11 @@ mod gate;
 pub mod layers;
 mod list;
 mod referrers;
+mod schema1;
 pub(crate) mod ticker;
 
 use std::num::NonZero;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use self::gate::Gate;
@@ -57,6 +59,11 @@ pub struct CopyOptions {
     pub strip_removed_platforms: bool,
     /// The format that the manifest shall have at the destination.
     pub format: Option<Format>,
+    /// Write Docker's schema 1, the format before [`Format::Docker`]; of lists only one image.
+    pub schema1: bool,
+    /// Where layers of a schema 1 image are kept that come over a network, until its config is made of them, each in a
+    /// file without a name. Without it, they are fetched twice.
+    pub scratch: Option<PathBuf>,
     /// Fail rather than change a byte, and store a manifest in a room of another format if it has to be.
     pub preserve_digests: bool,
     /// Leave signatures behind.
@@ -92,6 +99,8 @@ impl Default for CopyOptions {
             platforms: Vec::new(),
             strip_removed_platforms: false,
             format: None,
+            schema1: false,
+            scratch: None,
             preserve_digests: false,
             remove_signatures: false,
             referrers: false,
@@ -120,7 +129,7 @@ impl CopyOptions {
     /// Returns whether the user asked for a new manifest.
     fn may_change(&self, source: &dyn ImageSource) -> bool {
         let compress = self.compress.or(self.compress_plain).is_some() || self.decompress;
-        let asked = self.format.is_some() || compress || self.allow_changes;
+        let asked = self.format.is_some() || self.schema1 || compress || self.allow_changes;
         !self.preserve_digests && (asked || source.origin() == Origin::Synthesised)
     }
 }
@@ -130,7 +139,7 @@ impl CopyOptions {
 pub struct Copied {
     /// The digest of the manifest or index that the destination's reference now names.
     pub manifest_digest: Digest,
-    /// The ID of the one image that was copied; `None` for a list or an artifact.
+    /// The ID of the one image that was copied; `None` for a list, an artifact, or what is in schema 1.
     pub image_id: Option<ImageId>,
     /// Layers that were moved or found.
     pub layers: usize,
@@ -192,7 +201,10 @@ fn stage_top(
 ) -> Result<(Copied, Vec<Digest>)> {
     let one = |(copied, descriptor): (Copied, Descriptor)| (copied, vec![descriptor.digest]);
     match (crate::image::open_top(source)?, options.multi_arch) {
-        (Document::Schema1(schema1), _) => Err(schema1.refusal()),
+        (Document::Schema1(schema1), _) => {
+            let copied = schema1::copy(source, destination, &schema1, options, monitor)?;
+            Ok((copied, vec![*schema1.digest()]))
+        }
         (Document::Manifest(manifest), _) => {
             copy_one(source, destination, manifest, Vec::new(), options, monitor).map(one)
         }
@@ -212,6 +224,10 @@ fn stage_top(
         }
         (Document::Index(index), MultiArch::All | MultiArch::Platforms) => {
             refuse_ungrouped(destination)?;
+            if options.schema1 {
+                return Err(Error::unsupported("a list of images in Docker's schema 1 is not written")
+                    .hint("copy one of its images by --multi-arch=system, or use -f v2s2"));
+            }
             list::Lists::new(source, destination, options, monitor).copy(&index)
         }
     }
@@ -277,8 +293,10 @@ fn copy_one(
     let mut image = Image::open(source, manifest, indexes)?;
     let found = std::mem::take(&mut image.signatures);
     image.signatures = admitted(|| Ok(found), destination, options)?;
-    let image_id = image.config.as_ref().map(crate::oci::ImageConfig::image_id);
     let plan = plan(source, destination, &image, options)?;
+    // In schema 1 there is no config to make an ID of.
+    let config = image.config.as_ref().filter(|_| !matches!(plan, Plan::Schema1));
+    let image_id = config.map(crate::oci::ImageConfig::image_id);
     let (descriptor, bytes) = match plan {
         Plan::AsIs => {
             layers::move_layers(
@@ -291,6 +309,7 @@ fn copy_one(
             )?;
             (image.manifest.descriptor(), image.layers.iter().map(|l| l.descriptor.size).sum())
         }
+        Plan::Schema1 => schema1::move_downgraded(source, destination, &image, options, monitor)?,
         Plan::Convert(format) => convert::move_converted(source, destination, &image, format, options, monitor)?,
     };
     let layers = image.layers.len();
@@ -385,6 +404,7 @@ fn compression(layer: &Descriptor) -> Option<Compression> {
 enum Plan {
     AsIs,
     Convert(Format),
+    Schema1,
 }
 
 /// Decides whether the image can go as it is, must become a new one, or must be refused.
@@ -407,6 +427,10 @@ fn plan(
     let held = support(&capabilities, own);
     let mut reasons = Vec::new();
     let yields = options.yields && (options.preserve_digests || !image.signatures.is_empty());
+    if options.schema1 && !yields {
+        refuse_change("image", "another format was asked for", options.may_change(source), &image.signatures, options)?;
+        return Ok(Plan::Schema1);
+    }
     let wanted = options.format.filter(|_| !yields);
     let format = match wanted {
         Some(wanted) if wanted != own => {

@@ -22,8 +22,9 @@ pub enum Event<'a> {
     LayerFinished { digest: &'a str, bytes: u64, reused: bool },
     /// So many signatures of the image that was just begun go along.
     SignaturesFound { image: &'a str, signatures: usize },
-    /// All layers are at the destination; `config` (blob digest) and the manifest with its signatures follow.
-    LayersFinished { image: &'a str, config: &'a str },
+    /// All layers are at the destination; `config` (blob digest), if there is one, and the manifest with its signatures
+    /// follow.
+    LayersFinished { image: &'a str, config: Option<&'a str> },
     /// Work on a list has begun: `images` of its `of` entries are copied.
     ListStarted { images: usize, of: usize },
     /// Work on an entry (manifest digest) of a list has begun, the `number`th of `of`.

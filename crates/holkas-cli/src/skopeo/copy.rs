@@ -122,14 +122,12 @@ fn unchangeable(call: &Call<'_>, to: &ImageReference) -> Option<&'static str> {
 pub(crate) fn options(call: &Call<'_>, to: Option<&ImageReference>) -> Result<CopyOptions, Failure> {
     let given = call.given;
     let preserve_digests = given.on("preserve-digests");
-    let format = match given.filled("format").map(|format| format.to_string_lossy().into_owned()).as_deref() {
+    let typed = given.filled("format").map(|format| format.to_string_lossy().into_owned());
+    let format = match typed.as_deref() {
         None => None,
         Some("oci") => Some(Format::Oci),
-        Some("v2s2") => Some(Format::Docker),
-        Some("v2s1") => {
-            let text = "--format v2s1 is not supported by holkas: Docker's schema 1 is not written";
-            return Err(Failure { usage: true, ..Error::unsupported(text).into() });
-        }
+        // A list becomes Docker's for either.
+        Some("v2s2" | "v2s1") => Some(Format::Docker),
         Some(other) => {
             let known = "Choose one of the supported formats: 'oci', 'v2s1', or 'v2s2'";
             return Err(usage(format!("unknown format {}. {known}", quoted(other))));
@@ -156,6 +154,7 @@ pub(crate) fn options(call: &Call<'_>, to: Option<&ImageReference>) -> Result<Co
         format: format
             .filter(|_| changeable || preserve_digests)
             .or(compress.filter(|(to, _)| *to == Compression::Zstd).map(|_| Format::Oci)),
+        schema1: typed.as_deref() == Some("v2s1") && (changeable || preserve_digests),
         yields: true,
         preserve_digests,
         remove_signatures: given.on("remove-signatures"),

@@ -77,7 +77,9 @@ impl Monitor for Lines {
                 self.say("Checking if image destination supports signatures");
             }
             Event::LayersFinished { config, .. } => {
-                self.say(&format!("Copying config {config}"));
+                if let Some(config) = config {
+                    self.say(&format!("Copying config {config}"));
+                }
                 self.say("Writing manifest to image destination");
                 if self.signed.swap(false, Ordering::Relaxed) {
                     self.say("Storing signatures");

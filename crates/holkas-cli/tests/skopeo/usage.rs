@@ -128,7 +128,6 @@ fn what_is_not_supported_is_refused_by_its_name() {
             &["copy", "--insecure-policy", "--remove-list-signatures", "dir:docker", "dir:made"][..],
             "--remove-list-signatures",
         ),
-        (&["copy", "--insecure-policy", "-f", "v2s1", "dir:docker", "dir:made"], "--format v2s1"),
         (
             &["copy", "--insecure-policy", "--dest-compress-format=zstd:chunked", "dir:docker", "oci:made"],
             "zstd:chunked",

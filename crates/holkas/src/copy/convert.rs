@@ -32,26 +32,28 @@ pub fn move_converted(
     options: &CopyOptions,
     monitor: &dyn Monitor,
 ) -> Result<(Descriptor, u64)> {
-    let mut converted = Vec::new();
-    for layer in &image.layers {
-        let frame = || format!("converting layer {} of {}", layer.position + 1, image.layers.len());
-        let told = |error: &Error| layers::given_up(layer, error, monitor);
-        let convert = || convert_layer(source, layer, format, options);
-        converted.push(from_any_place(source, &layer.descriptor, told, convert).context(frame)?);
-    }
     let config = config(image, format, options.rewrite)?;
-    let manifest = new_manifest(image, format, &config, &converted, options.rewrite)?;
-    let new = Converted { source, config, manifest, layers: converted, old: image, options };
+    let new = Converted::of(source, image, format, config, options, monitor)?;
     let mut image = Image::open(&new, new.parsed()?, Vec::new())?;
     image.signatures = Vec::new();
     let order = destination.capabilities().order;
-    let by_old_names = ByOldNames { new: &new, monitor };
-    let monitor = match options.rewrite {
-        Rewrite::Least => monitor,
-        Rewrite::Skopeo => &by_old_names,
-    };
-    layers::move_layers(&new, &image, destination.begin(&image)?, order, options, monitor)?;
+    telling_as(options, &new, monitor, |monitor| {
+        layers::move_layers(&new, &image, destination.begin(&image)?, order, options, monitor)
+    })?;
     Ok((image.manifest.descriptor(), image.layers.iter().map(|layer| layer.descriptor.size).sum()))
+}
+
+/// Does what tells of the new layers, under the names that the user knows them by.
+pub(super) fn telling_as<T>(
+    options: &CopyOptions,
+    new: &Converted<'_>,
+    monitor: &dyn Monitor,
+    work: impl FnOnce(&dyn Monitor) -> T,
+) -> T {
+    match options.rewrite {
+        Rewrite::Least => work(monitor),
+        Rewrite::Skopeo => work(&ByOldNames { new, monitor }),
+    }
 }
 
 /// What becomes of a layer's bytes.
@@ -63,7 +65,7 @@ enum Change {
     Recompress(Compression, Option<i32>),
 }
 
-struct ConvertedLayer {
+pub(super) struct ConvertedLayer {
     descriptor: Descriptor,
     change: Change,
 }
@@ -309,7 +311,7 @@ fn put_in_order(document: &mut Map<String, Value>, format: Format) {
 }
 
 /// The new image as a source.
-struct Converted<'a> {
+pub(super) struct Converted<'a> {
     source: &'a dyn ImageSource,
     config: VerifiedBytes,
     manifest: Vec<u8>,
@@ -318,8 +320,28 @@ struct Converted<'a> {
     options: &'a CopyOptions,
 }
 
-impl Converted<'_> {
-    fn parsed(&self) -> Result<Manifest> {
+impl<'a> Converted<'a> {
+    /// Learns what becomes of an image's layers, and makes the manifest of them and of the new config.
+    pub(super) fn of(
+        source: &'a dyn ImageSource,
+        image: &'a Image,
+        format: Format,
+        config: VerifiedBytes,
+        options: &'a CopyOptions,
+        monitor: &dyn Monitor,
+    ) -> Result<Self> {
+        let mut converted = Vec::new();
+        for layer in &image.layers {
+            let frame = || format!("converting layer {} of {}", layer.position + 1, image.layers.len());
+            let told = |error: &Error| layers::given_up(layer, error, monitor);
+            let convert = || convert_layer(source, layer, format, options);
+            converted.push(from_any_place(source, &layer.descriptor, told, convert).context(frame)?);
+        }
+        let manifest = new_manifest(image, format, &config, &converted, options.rewrite)?;
+        Ok(Self { source, config, manifest, layers: converted, old: image, options })
+    }
+
+    pub(super) fn parsed(&self) -> Result<Manifest> {
         Manifest::parse(self.top()?)
     }
 }

@@ -13,7 +13,7 @@ use super::url::Url;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::image::{
     Attached, Attachment, Capabilities, Image, ImageDestination, ImageWriter, Layer, LayerForm, LayerOrder,
-    LayerReader, Stored, Support,
+    LayerReader, Schema1Support, Stored, Support,
 };
 use crate::oci::{Digest, Index};
 use crate::reference::DockerReference;
@@ -138,9 +138,8 @@ impl RegistryDestination {
 
     /// Puts a manifest by a tag, or by its digest, and notes where it must be listed.
     fn put_manifest(&self, tag: Option<&str>, document: &Attached, listings: &mut Listings) -> Result<()> {
-        let digest = document.raw.digest().to_string();
-        let (reference, media_type) = (tag.unwrap_or(&digest), &document.descriptor.media_type);
-        let listed = self.repository.put_manifest(reference, &document.raw, media_type)?;
+        let digest = document.descriptor.digest.to_string();
+        let listed = self.repository.put_manifest(tag.unwrap_or(&digest), &document.raw, &document.descriptor)?;
         if let Some(subject) = document.subject.filter(|subject| listed != Some(*subject)) {
             listings.add(subject, document.descriptor.clone());
         }
@@ -177,6 +176,12 @@ impl ImageDestination for RegistryDestination {
 
     fn has_manifest(&self, digest: &Digest) -> Result<bool> {
         self.look_for(&digest.to_string()).map(|found| found.is_some_and(|found| found == *digest))
+    }
+
+    fn schema1(&self) -> Schema1Support {
+        let name = self.reference.name();
+        let path = name.repository().split_once('/').map_or(name.repository(), |(_, path)| path);
+        Schema1Support::Named { name: path.to_string(), tag: name.tag().unwrap_or_default().to_string() }
     }
 
     fn begin<'a>(&'a self, image: &'a Image) -> Result<Box<dyn ImageWriter + 'a>> {
@@ -224,10 +229,13 @@ impl ImageDestination for RegistryDestination {
         drop(state);
         let name = self.reference.name();
         let tag = match (name.tag(), name.digest()) {
-            (None, Some(digest)) if digest != last.raw.digest() => {
-                return Err(Error::mismatch(format!("the image's manifest is {}, not {digest}", last.raw.digest())))
-                    .context(|| "Digest of source image's manifest would not match destination reference")
-                    .context(frame);
+            (None, Some(digest)) if *digest != last.descriptor.digest => {
+                return Err(Error::mismatch(format!(
+                    "the image's manifest is {}, not {digest}",
+                    last.descriptor.digest
+                )))
+                .context(|| "Digest of source image's manifest would not match destination reference")
+                .context(frame);
             }
             (tag, _) => tag,
         };
@@ -303,9 +311,11 @@ impl ImageWriter for RegistryWriter<'_> {
                     .context(|| format!("writing image {}", self.image.manifest.digest()));
             }
         }
-        self.destination.put_document(&self.image.config_bytes).context(|| "writing the image's config")?;
+        if let Some(config) = self.image.kept_config() {
+            self.destination.put_document(config).context(|| "writing the image's config")?;
+        }
         match self.role {
-            Role::Image => self.destination.state().documents.push((&self.image.manifest).into()),
+            Role::Image => self.destination.state().documents.push(self.image.into()),
             Role::Referrer => {}
         }
         Ok(())
