@@ -59,7 +59,8 @@ pub(crate) struct Global {
     /// End the command with an error after so long
     #[arg(long, value_name = "DURATION", global = true, value_parser = registry::duration)]
     pub(crate) command_timeout: Option<std::time::Duration>,
-    /// Unpack archives that are compressed into an unnamed file in this directory; nothing else is spooled
+    /// Where archives that are compressed are unpacked, and layers of a schema 1 image kept that comes from a registry
+    /// and is converted, in files without names; nothing else is spooled
     #[arg(long, value_name = "DIR", global = true)]
     pub(crate) tmpdir: Option<PathBuf>,
     /// Accepted for skopeo's sake: an error always tells all that is known of its causes
@@ -190,9 +191,9 @@ pub(crate) struct Copy {
     /// With several platforms: make a new list without the images that are left behind, whose digest is a new one
     #[arg(long)]
     pub(crate) strip_removed_platforms: bool,
-    /// The format of the manifest at the destination: oci or v2s2
+    /// The format of the manifest at the destination: oci, v2s2, or v2s1 (Docker's oldest, for one image)
     #[arg(short, long, value_name = "FORMAT", value_parser = format)]
-    pub(crate) format: Option<Format>,
+    pub(crate) format: Option<ManifestFormat>,
     /// Fail rather than change a digest
     #[arg(long)]
     pub(crate) preserve_digests: bool,
@@ -588,12 +589,29 @@ impl Cli {
     }
 }
 
-fn format(text: &str) -> Result<Format, String> {
+/// A format of manifests, as it was typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ManifestFormat {
+    Oci,
+    Schema2,
+    Schema1,
+}
+
+impl From<ManifestFormat> for Format {
+    fn from(format: ManifestFormat) -> Self {
+        match format {
+            ManifestFormat::Oci => Self::Oci,
+            ManifestFormat::Schema2 | ManifestFormat::Schema1 => Self::Docker,
+        }
+    }
+}
+
+fn format(text: &str) -> Result<ManifestFormat, String> {
     match text {
-        "oci" => Ok(Format::Oci),
-        "v2s2" => Ok(Format::Docker),
-        "v2s1" => Err("Docker's schema 1 is not written by holkas; choose oci or v2s2".to_string()),
-        _ => Err("choose oci or v2s2".to_string()),
+        "oci" => Ok(ManifestFormat::Oci),
+        "v2s2" => Ok(ManifestFormat::Schema2),
+        "v2s1" => Ok(ManifestFormat::Schema1),
+        _ => Err("choose oci, v2s2 or v2s1".to_string()),
     }
 }
 

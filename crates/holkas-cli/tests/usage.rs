@@ -34,7 +34,7 @@ fn wrong_usage_is_a_failure_and_not_a_missing_image() {
         &["copy", "--nope", "dir:a", "dir:b"],
         &["copy", "--multi-arch=none", "dir:a", "dir:b"],
         &["copy", "--all", "--multi-arch=all", "dir:a", "dir:b"],
-        &["copy", "-f", "v2s1", "dir:a", "dir:b"],
+        &["copy", "-f", "v1", "dir:a", "dir:b"],
         &["copy", "--dest-compress-format", "xz", "dir:a", "dir:b"],
         &["copy", "--platform", "arm64", "dir:a", "dir:b"],
         &["copy", "--policy", "x", "--insecure-policy", "dir:a", "dir:b"],
@@ -51,8 +51,8 @@ fn wrong_usage_is_a_failure_and_not_a_missing_image() {
         assert_eq!((output.code, output.out.as_str()), (1, ""), "{arguments:?}: {}", output.err);
         assert!(!output.err.is_empty(), "{arguments:?}");
     }
-    let output = run(&["copy", "-f", "v2s1", "dir:a", "dir:b"]);
-    assert!(output.err.contains("schema 1 is not written"), "{}", output.err);
+    let output = run(&["copy", "-f", "v1", "dir:a", "dir:b"]);
+    assert!(output.err.contains("choose oci, v2s2 or v2s1"), "{}", output.err);
 }
 
 #[test]

@@ -35,6 +35,7 @@ pub struct Builder {
     tls: Option<Tls>,
     users: Vec<(String, String)>,
     mirrored: Option<String>,
+    schema1: bool,
 }
 
 impl Builder {
@@ -52,6 +53,11 @@ impl Builder {
     /// Makes it a pull-through cache of the registry at this URL; nothing can be pushed to it.
     pub fn mirror_of(self, url: &str) -> Self {
         Self { mirrored: Some(url.to_owned()), ..self }
+    }
+
+    /// Takes manifests of Docker's schema 1, too.
+    pub fn schema1(self) -> Self {
+        Self { schema1: true, ..self }
     }
 
     /// Starts it, and returns when it answers.
@@ -126,6 +132,9 @@ impl Builder {
         }
         if let Some(url) = &self.mirrored {
             text += &format!("proxy:\n  remoteurl: {url:?}\n");
+        }
+        if self.schema1 {
+            text += "compatibility:\n  schema1:\n    enabled: true\n";
         }
         text
     }

@@ -5,10 +5,12 @@ mod gate;
 pub mod layers;
 mod list;
 mod referrers;
+mod schema1;
 mod sign;
 pub(crate) mod ticker;
 
 use std::num::NonZero;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use self::gate::Gate;
@@ -61,6 +63,11 @@ pub struct CopyOptions {
     pub strip_removed_platforms: bool,
     /// The format that the manifest shall have at the destination.
     pub format: Option<Format>,
+    /// Write Docker's schema 1, the format before [`Format::Docker`]; of lists only one image.
+    pub schema1: bool,
+    /// Where layers of a schema 1 image are kept that come over a network, until its config is made of them, each in a
+    /// file without a name. Without it, they are fetched twice.
+    pub scratch: Option<PathBuf>,
     /// Fail rather than change a byte, and store a manifest in a room of another format if it has to be.
     pub preserve_digests: bool,
     /// Leave signatures behind.
@@ -100,6 +107,8 @@ impl Default for CopyOptions {
             platforms: Vec::new(),
             strip_removed_platforms: false,
             format: None,
+            schema1: false,
+            scratch: None,
             preserve_digests: false,
             remove_signatures: false,
             signing: Signing::default(),
@@ -130,7 +139,7 @@ impl CopyOptions {
     /// Returns whether the user asked for a new manifest.
     fn may_change(&self, source: &dyn ImageSource) -> bool {
         let compress = self.compress.or(self.compress_plain).is_some() || self.decompress;
-        let asked = self.format.is_some() || compress || self.allow_changes;
+        let asked = self.format.is_some() || self.schema1 || compress || self.allow_changes;
         !self.preserve_digests && (asked || source.origin() == Origin::Synthesised)
     }
 }
@@ -140,7 +149,7 @@ impl CopyOptions {
 pub struct Copied {
     /// The digest of the manifest or index that the destination's reference now names.
     pub manifest_digest: Digest,
-    /// The ID of the one image that was copied; `None` for a list or an artifact.
+    /// The ID of the one image that was copied; `None` for a list, an artifact, or what is in schema 1.
     pub image_id: Option<ImageId>,
     /// Layers that were moved or found.
     pub layers: usize,
@@ -204,7 +213,10 @@ fn stage_top(
     let (source, _) = from;
     let one = |(copied, descriptor): (Copied, Descriptor)| (copied, vec![descriptor.digest]);
     match (crate::image::open_top(source)?, options.multi_arch) {
-        (Document::Schema1(schema1), _) => Err(schema1.refusal()),
+        (Document::Schema1(schema1), _) => {
+            let copied = schema1::copy(from, destination, &schema1, options, monitor)?;
+            Ok((copied, vec![*schema1.digest()]))
+        }
         (Document::Manifest(manifest), _) => {
             copy_one(from, destination, manifest, Vec::new(), options, monitor).map(one)
         }
@@ -213,7 +225,7 @@ fn stage_top(
             copy_one(from, destination, manifest, indexes, options, monitor).map(one)
         }
         (Document::Index(index), MultiArch::IndexOnly) => {
-            let mut signatures = admit_to(from, index.raw(), destination, options)?;
+            let mut signatures = admit_to(from, (index.raw(), index.digest()), destination, options)?;
             let index = index_alone(destination, index, options)?;
             monitor.event(Event::ListStarted { images: 0, of: index.entries().len() });
             monitor.event(Event::InstancesFinished);
@@ -225,6 +237,10 @@ fn stage_top(
         }
         (Document::Index(index), MultiArch::All | MultiArch::Platforms) => {
             refuse_ungrouped(destination)?;
+            if options.schema1 {
+                return Err(Error::unsupported("a list of images in Docker's schema 1 is not written")
+                    .hint("copy one of its images by --multi-arch=system, or use -f v2s2"));
+            }
             list::Lists::new(from, destination, options, monitor).copy(&index)
         }
     }
@@ -263,24 +279,27 @@ pub fn open_document(source: &dyn ImageSource, entry: &Descriptor) -> Result<Doc
 
 /// Checks that a manifest or a list fulfils what the policy demands, and returns the signatures that travel on:
 /// all, or none if the user wants none. The source is asked for them once, and only for one of the two.
+///
+/// The digest is what the document is known by, which in Docker's schema 1 is not that of all its bytes.
 pub(crate) fn admit(
     source: &dyn ImageSource,
-    document: &VerifiedBytes,
+    (document, digest): (&VerifiedBytes, &Digest),
     demands: &Demands<'_>,
     options: &CopyOptions,
 ) -> Result<Vec<UntrustedSignature>> {
-    if options.remove_signatures {
-        return demands.check_in(source, document).map(|()| Vec::new());
+    let wanted = !options.remove_signatures;
+    if !wanted && !demands.need_signatures() {
+        return Ok(Vec::new());
     }
-    let signatures = source.signatures(document.digest())?;
+    let signatures = source.signatures(digest)?;
     demands.check(document, &signatures)?;
-    Ok(signatures)
+    Ok(if wanted { signatures } else { Vec::new() })
 }
 
 /// Admits a manifest or a list as [`admit`] does, to a destination that must have room for its signatures.
 fn admit_to(
     (source, demands): (&dyn ImageSource, &Demands<'_>),
-    document: &VerifiedBytes,
+    document: (&VerifiedBytes, &Digest),
     destination: &dyn ImageDestination,
     options: &CopyOptions,
 ) -> Result<Vec<UntrustedSignature>> {
@@ -301,10 +320,12 @@ fn copy_one(
     monitor: &dyn Monitor,
 ) -> Result<(Copied, Descriptor)> {
     let (source, _) = from;
-    let signatures = admit_to(from, manifest.raw(), destination, options)?;
+    let signatures = admit_to(from, (manifest.raw(), manifest.digest()), destination, options)?;
     let mut image = Image::open_with(source, manifest, indexes, signatures)?;
-    let image_id = image.config.as_ref().map(crate::oci::ImageConfig::image_id);
     let plan = plan(source, destination, &image, options)?;
+    // In schema 1 there is no config to make an ID of.
+    let config = image.config.as_ref().filter(|_| !matches!(plan, Plan::Schema1));
+    let image_id = config.map(crate::oci::ImageConfig::image_id);
     let (descriptor, bytes) = match plan {
         Plan::AsIs => {
             image.signatures.extend(sign::sign(image.manifest.digest(), destination, options, monitor)?);
@@ -318,6 +339,7 @@ fn copy_one(
             )?;
             (image.manifest.descriptor(), image.layers.iter().map(|l| l.descriptor.size).sum())
         }
+        Plan::Schema1 => schema1::move_downgraded(source, destination, &image, options, monitor)?,
         Plan::Convert(format) => convert::move_converted(source, destination, &image, format, options, monitor)?,
     };
     let layers = image.layers.len();
@@ -419,6 +441,7 @@ fn compression(layer: &Descriptor) -> Option<Compression> {
 enum Plan {
     AsIs,
     Convert(Format),
+    Schema1,
 }
 
 /// Decides whether the image can go as it is, must become a new one, or must be refused.
@@ -441,6 +464,10 @@ fn plan(
     let held = support(&capabilities, own);
     let mut reasons = Vec::new();
     let yields = options.yields && (options.preserve_digests || !image.signatures.is_empty());
+    if options.schema1 && !yields {
+        refuse_change("image", "another format was asked for", options.may_change(source), &image.signatures, options)?;
+        return Ok(Plan::Schema1);
+    }
     let wanted = options.format.filter(|_| !yields);
     let format = match wanted {
         Some(wanted) if wanted != own => {

@@ -19,8 +19,8 @@ use crate::fs::{Dir, display};
 use crate::image::{ImageSource, Layer, LayerBlob, PolicyIdentity};
 use crate::layout::{blob, place};
 use crate::limits::{DIR_VERSION, MANIFEST, SIGNATURE, SIGNATURES};
-use crate::oci::document::guess_media_type;
-use crate::oci::{Algorithm, Descriptor, Digest, Manifest};
+use crate::oci::document::{guess_media_type, manifest_digest};
+use crate::oci::{Algorithm, Descriptor, Digest, Manifest, Meaning};
 use crate::signature::UntrustedSignature;
 use crate::verify::{UntrustedBlob, VerifiedBytes};
 
@@ -117,12 +117,23 @@ impl ImageSource for DirSource {
         blob::open(&self.dir, &blob_name(&descriptor.digest), descriptor)
     }
 
+    fn blob_size(&self, blob: &Digest) -> Result<u64> {
+        let frame = || format!("looking at blob {blob} of {}", self.name());
+        let file = self.dir.open_file_itself(blob_name(blob)).context(frame)?;
+        let file = file.ok_or_else(|| Error::not_found("no such file")).context(frame)?;
+        Ok(file.metadata().context(frame)?.len())
+    }
+
     fn open_layer(&self, layer: &Layer) -> Result<LayerBlob> {
         blob::open(&self.dir, &blob_name(&layer.descriptor.digest), &layer.descriptor).map(LayerBlob::AsDescribed)
     }
 
     fn signatures(&self, manifest: &Digest) -> Result<Vec<UntrustedSignature>> {
-        let prefix = if manifest == self.top.digest() { String::new() } else { format!("{}.", blob_name(manifest)) };
+        // A signed schema 1 manifest is known by another digest than that of its bytes.
+        let is_schema1 = self.top.media_type().is_some_and(|own| own.meaning() == Meaning::Schema1);
+        let known = || manifest_digest(self.top.bytes(), manifest.algorithm(), MANIFEST);
+        let is_top = manifest == self.top.digest() || is_schema1 && known().is_ok_and(|known| known == *manifest);
+        let prefix = if is_top { String::new() } else { format!("{}.", blob_name(manifest)) };
         let mut signatures = Vec::new();
         while let Some(bytes) = self.dir.read(format!("{prefix}signature-{}", signatures.len() + 1), SIGNATURE)? {
             if signatures.len() == SIGNATURES {

@@ -232,7 +232,7 @@ fn embed_one(
     options: &EmbedOptions<'_>,
     monitor: &dyn Monitor,
 ) -> Result<Embedded> {
-    let signatures = copy::admit(source, manifest.raw(), demands, &options.copy)?;
+    let signatures = copy::admit(source, (manifest.raw(), manifest.digest()), demands, &options.copy)?;
     let image = Image::open_with(source, manifest, indexes, signatures)?;
     let config = image.config.as_ref().ok_or_else(|| {
         Error::unsupported(format!(

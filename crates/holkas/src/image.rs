@@ -4,6 +4,7 @@ mod referrers;
 
 use crate::error::{Error, Result};
 use crate::oci::media_type::Meaning;
+use crate::oci::schema1::Schema1;
 use crate::oci::{Descriptor, DiffId, Digest, Document, ImageConfig, Index, Manifest};
 use crate::progress::Counter;
 use crate::reference::Name;
@@ -30,6 +31,24 @@ pub struct Image {
     pub signatures: Vec<UntrustedSignature>,
     /// The repository of a registry that has the blobs, if they come from one: another there can take them over.
     pub repository: Option<Name>,
+    /// What the room keeps instead of `manifest` and the config, which then only describe the same layers to us. Only
+    /// for rooms whose [`ImageDestination::schema1`] says that they hold such a manifest.
+    pub schema1: Option<Schema1>,
+}
+
+impl Image {
+    /// Returns the manifest that a room of blobs keeps, and what describes it.
+    pub fn kept_manifest(&self) -> (&VerifiedBytes, Descriptor) {
+        match &self.schema1 {
+            Some(schema1) => (schema1.raw(), schema1.descriptor()),
+            None => (self.manifest.raw(), self.manifest.descriptor()),
+        }
+    }
+
+    /// Returns the config's bytes, if the image has a config.
+    pub fn kept_config(&self) -> Option<&VerifiedBytes> {
+        self.schema1.is_none().then_some(&self.config_bytes)
+    }
 }
 
 /// One layer of an image.
@@ -108,6 +127,15 @@ pub trait ImageSource: Send + Sync {
 
     /// Opens a config.
     fn open_config(&self, descriptor: &Descriptor) -> Result<UntrustedBlob>;
+
+    /// Returns how many bytes a blob has, for manifests of Docker's schema 1, which do not tell. Nothing proves it.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` in rooms that hold no such manifests.
+    fn blob_size(&self, _blob: &Digest) -> Result<u64> {
+        Err(Error::unsupported(format!("{} cannot give the layers of an image in Docker's schema 1", self.name())))
+    }
 
     /// Opens a layer.
     fn open_layer(&self, layer: &Layer) -> Result<LayerBlob>;
@@ -218,6 +246,22 @@ pub enum Support {
     No,
 }
 
+/// Whether a room holds manifests of Docker's schema 1, and what such a manifest says of itself there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Schema1Support {
+    /// The room holds none.
+    No,
+    /// Whatever it says.
+    AnyName,
+    /// This name and tag, either of which may be empty.
+    Named {
+        /// The repository, without its host.
+        name: String,
+        /// The tag.
+        tag: String,
+    },
+}
+
 /// In what form a room takes layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LayerForm {
@@ -273,6 +317,11 @@ pub trait ImageDestination: Send + Sync {
         }
         Err(Error::refused(format!("{} cannot hold the image's signatures", self.name()))
             .hint("copy without them by --remove-signatures"))
+    }
+
+    /// Returns whether the room holds manifests of Docker's schema 1: see [`Image::schema1`].
+    fn schema1(&self) -> Schema1Support {
+        Schema1Support::No
     }
 
     /// Begins an image. Its manifest and config are known and verified.
@@ -426,7 +475,7 @@ impl Image {
             }
         }
         let repository = source.repository().cloned();
-        Ok(Self { manifest, config_bytes, config, layers, indexes, signatures, repository })
+        Ok(Self { manifest, config_bytes, config, layers, indexes, signatures, repository, schema1: None })
     }
 
     /// Returns whether any layer is of a kind that no room can unpack, such as an encrypted one.

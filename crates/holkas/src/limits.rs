@@ -61,6 +61,11 @@ pub const STORE_TEXT: Limit = Limit { bytes: MIB, what: "file of the store" };
 pub const INDEX_ENTRIES: usize = 4096;
 /// Indexes within indexes.
 pub const INDEX_DEPTH: usize = 4;
+/// Steps of a schema 1 image, each of which has a layer and a history entry, and a history that becomes such ones: Docker
+/// made no more than 127 layers, and of steps without one real images have some tens.
+pub const SCHEMA1_STEPS: usize = 1024;
+/// All layers of a schema 1 image that are kept beside the destination for as long as it takes to make a config of them.
+pub const SCHEMA1_SPOOL: Limit = Limit { bytes: 1 << 40, what: "total of the image's layers" };
 /// Layers of one image: containers-storage mounts 500 at most since 1.44.
 pub const LAYERS: usize = 500;
 /// Layers that every containers-storage in use can run: Debian 12's stops at 128.

@@ -24,8 +24,9 @@ pub enum Event<'a> {
     SignaturesFound { image: &'a str, signatures: usize },
     /// A new signature is made, by a kind of signer.
     Signing { signer: &'a str },
-    /// All layers are at the destination; `config` (blob digest) and the manifest with its signatures follow.
-    LayersFinished { image: &'a str, config: &'a str },
+    /// All layers are at the destination; `config` (blob digest), if there is one, and the manifest with its signatures
+    /// follow.
+    LayersFinished { image: &'a str, config: Option<&'a str> },
     /// Work on a list has begun: `images` of its `of` entries are copied.
     ListStarted { images: usize, of: usize },
     /// Work on an entry (manifest digest) of a list has begun, the `number`th of `of`.

@@ -4,9 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use holkas::oci::Format;
 
-use super::{MultiArch, Reporting, Signing, format, registry};
+use super::{ManifestFormat, MultiArch, Reporting, Signing, format, registry};
 
 /// `sync`
 #[derive(Debug, Args)]
@@ -44,9 +43,9 @@ pub(crate) struct SyncImages {
     /// Write a line with digest and reference into this file for each image that is at the destination
     #[arg(long, value_name = "FILE")]
     pub(crate) digestfile: Option<PathBuf>,
-    /// The format of the manifests at the destination: oci or v2s2
+    /// The format of the manifests at the destination: oci, v2s2, or v2s1 (Docker's oldest)
     #[arg(short, long, value_name = "FORMAT", value_parser = format)]
-    pub(crate) format: Option<Format>,
+    pub(crate) format: Option<ManifestFormat>,
     /// Fail rather than change a digest
     #[arg(long)]
     pub(crate) preserve_digests: bool,

@@ -65,7 +65,8 @@ pub(crate) fn run(arguments: &cli::Copy, setting: &Setting<'_>) -> Result<()> {
         multi_arch,
         platforms,
         strip_removed_platforms: arguments.strip_removed_platforms,
-        format: arguments.format,
+        format: arguments.format.map(Into::into),
+        schema1: arguments.format == Some(cli::ManifestFormat::Schema1),
         preserve_digests: arguments.preserve_digests,
         remove_signatures: arguments.remove_signatures,
         signing: arguments.signing.typed().signing()?,
@@ -126,6 +127,7 @@ pub(crate) fn perform(request: &Request, setting: &Setting<'_>, monitor: &Arc<dy
         platform: rooms.platform.clone(),
         jobs: registries::jobs(request.jobs, [from], into_store),
         cancel: setting.cancel.clone(),
+        scratch: Some(rooms.scratch.clone()),
         ..request.options.clone()
     };
     let room = |side: &Side, additional_tags: Vec<Name>| -> Result<Rooms> {

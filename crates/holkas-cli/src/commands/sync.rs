@@ -57,7 +57,8 @@ pub(crate) fn run(arguments: &SyncImages, setting: &Setting<'_>) -> Result<()> {
     let manner = Manner {
         policy: setting.policy()?,
         copy: CopyOptions {
-            format: arguments.format,
+            format: arguments.format.map(Into::into),
+            schema1: arguments.format == Some(cli::ManifestFormat::Schema1),
             preserve_digests: arguments.preserve_digests,
             remove_signatures: arguments.remove_signatures,
             signing: arguments.signing.typed().signing()?,
@@ -119,6 +120,7 @@ pub(crate) fn perform(
             multi_arch,
             platforms,
             cancel: setting.cancel.clone(),
+            scratch: Some(rooms.scratch.clone()),
             ..manner.copy.clone()
         },
         images: arguments.jobs.get(),

@@ -288,7 +288,7 @@ fn keeping() -> Vec<Flag> {
 /// The flags that `copy` and `sync` share.
 fn shared_copy() -> Vec<Flag> {
     vec![
-        short('f', text("format", "string", "The format of the manifest at the destination: oci or v2s2")),
+        short('f', text("format", "string", "The format of the manifest at the destination: oci, v2s2 or v2s1")),
         on("preserve-digests", "Fail rather than change a digest"),
         lacking("signatures are left behind by --remove-signatures", on("remove-list-signatures", "")),
         on("remove-signatures", "Leave signatures behind"),

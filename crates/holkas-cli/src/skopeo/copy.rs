@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use holkas::copy::{CopyOptions, MultiArch, Rewrite};
-use holkas::error::{Context, Error, Result, printable};
+use holkas::error::{Context, Result, printable};
 use holkas::fs::staging::Staging;
 use holkas::fs::{Dir, display, open_file};
 use holkas::oci::{Compression, Format, Platform};
@@ -130,14 +130,12 @@ fn unchangeable(call: &Call<'_>, to: &ImageReference) -> Option<&'static str> {
 pub(crate) fn options(call: &Call<'_>, to: Option<&ImageReference>) -> Result<CopyOptions, Failure> {
     let given = call.given;
     let preserve_digests = given.on("preserve-digests");
-    let format = match given.filled("format").map(|format| format.to_string_lossy().into_owned()).as_deref() {
+    let typed = given.filled("format").map(|format| format.to_string_lossy().into_owned());
+    let format = match typed.as_deref() {
         None => None,
         Some("oci") => Some(Format::Oci),
-        Some("v2s2") => Some(Format::Docker),
-        Some("v2s1") => {
-            let text = "--format v2s1 is not supported by holkas: Docker's schema 1 is not written";
-            return Err(Failure { usage: true, ..Error::unsupported(text).into() });
-        }
+        // A list becomes Docker's for either.
+        Some("v2s2" | "v2s1") => Some(Format::Docker),
         Some(other) => {
             let known = "Choose one of the supported formats: 'oci', 'v2s1', or 'v2s2'";
             return Err(usage(format!("unknown format {}. {known}", quoted(other))));
@@ -165,6 +163,7 @@ pub(crate) fn options(call: &Call<'_>, to: Option<&ImageReference>) -> Result<Co
         format: format
             .filter(|_| changeable || preserve_digests)
             .or(compress.filter(|(to, _)| *to == Compression::Zstd).map(|_| Format::Oci)),
+        schema1: typed.as_deref() == Some("v2s1") && (changeable || preserve_digests),
         yields: true,
         signing: signing(call)?,
         preserve_digests,

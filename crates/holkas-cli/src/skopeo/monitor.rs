@@ -78,7 +78,9 @@ impl Monitor for Lines {
             }
             Event::Signing { signer } => self.say(&format!("Creating signature: Signing image using {signer}")),
             Event::LayersFinished { config, .. } => {
-                self.say(&format!("Copying config {config}"));
+                if let Some(config) = config {
+                    self.say(&format!("Copying config {config}"));
+                }
                 self.say("Writing manifest to image destination");
                 if self.signed.swap(false, Ordering::Relaxed) {
                     self.say("Storing signatures");

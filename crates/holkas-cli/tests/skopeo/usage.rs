@@ -124,7 +124,6 @@ fn what_is_not_supported_is_refused_by_its_name() {
             &["copy", "--insecure-policy", "--remove-list-signatures", "dir:docker", "dir:made"][..],
             "--remove-list-signatures",
         ),
-        (&["copy", "--insecure-policy", "-f", "v2s1", "dir:docker", "dir:made"], "--format v2s1"),
         (&["copy", "--insecure-policy", "docker-daemon:x:y", "dir:made"], "the transport docker-daemon"),
         (&["inspect", "--daemon-host=x", "dir:docker"], "--daemon-host"),
         (&["inspect", "--manifest-digest=sha512", "dir:docker"], "--manifest-digest"),

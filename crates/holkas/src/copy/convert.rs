@@ -35,26 +35,15 @@ pub fn move_converted(
     options: &CopyOptions,
     monitor: &dyn Monitor,
 ) -> Result<(Descriptor, u64)> {
-    let mut converted = Vec::new();
-    for layer in &image.layers {
-        let frame = || format!("converting layer {} of {}", layer.position + 1, image.layers.len());
-        let told = |error: &Error| layers::given_up(layer, error, monitor);
-        let convert = || convert_layer(source, layer, format, options, monitor);
-        converted.push(from_any_place(source, &layer.descriptor, told, convert).context(frame)?);
-    }
     let config = config(image, format, options.rewrite)?;
-    let manifest = new_manifest(image, format, &config, &converted, options.rewrite)?;
-    let new = Converted { source, config, manifest, layers: converted, old: image, options };
+    let new = Converted::of(source, image, format, config, options, monitor)?;
     let manifest = new.parsed()?;
     let signatures = sign::sign(manifest.digest(), destination, options, monitor)?;
     let image = Image::open_with(&new, manifest, Vec::new(), signatures)?;
     let order = destination.capabilities().order;
-    let by_old_names = ByOldNames { new: &new, monitor };
-    let monitor = match options.rewrite {
-        Rewrite::Least => monitor,
-        Rewrite::Skopeo => &by_old_names,
-    };
-    layers::move_layers(&new, &image, destination.begin(&image)?, order, options, monitor)?;
+    telling_as(options, &new, monitor, |monitor| {
+        layers::move_layers(&new, &image, destination.begin(&image)?, order, options, monitor)
+    })?;
     let mut descriptor = image.manifest.descriptor();
     let is_zstd = |layer: &Layer| layer.descriptor.media_type.as_str() == media_type::OCI_LAYER_ZSTD;
     if image.layers.iter().any(is_zstd) {
@@ -65,6 +54,19 @@ pub fn move_converted(
 
 /// What an OCI index says of an image with zstd layers, so that who has the choice can make it (containers/image).
 const ZSTD_INSTANCE: &str = "io.github.containers.compression.zstd";
+
+/// Does what tells of the new layers, under the names that the user knows them by.
+pub(super) fn telling_as<T>(
+    options: &CopyOptions,
+    new: &Converted<'_>,
+    monitor: &dyn Monitor,
+    work: impl FnOnce(&dyn Monitor) -> T,
+) -> T {
+    match options.rewrite {
+        Rewrite::Least => work(monitor),
+        Rewrite::Skopeo => work(&ByOldNames { new, monitor }),
+    }
+}
 
 /// What becomes of a layer's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +86,7 @@ struct Packing {
     chunked: bool,
 }
 
-struct ConvertedLayer {
+pub(super) struct ConvertedLayer {
     descriptor: Descriptor,
     change: Change,
 }
@@ -359,7 +361,7 @@ fn put_in_order(document: &mut Map<String, Value>, format: Format) {
 }
 
 /// The new image as a source.
-struct Converted<'a> {
+pub(super) struct Converted<'a> {
     source: &'a dyn ImageSource,
     config: VerifiedBytes,
     manifest: Vec<u8>,
@@ -368,8 +370,28 @@ struct Converted<'a> {
     options: &'a CopyOptions,
 }
 
-impl Converted<'_> {
-    fn parsed(&self) -> Result<Manifest> {
+impl<'a> Converted<'a> {
+    /// Learns what becomes of an image's layers, and makes the manifest of them and of the new config.
+    pub(super) fn of(
+        source: &'a dyn ImageSource,
+        image: &'a Image,
+        format: Format,
+        config: VerifiedBytes,
+        options: &'a CopyOptions,
+        monitor: &dyn Monitor,
+    ) -> Result<Self> {
+        let mut converted = Vec::new();
+        for layer in &image.layers {
+            let frame = || format!("converting layer {} of {}", layer.position + 1, image.layers.len());
+            let told = |error: &Error| layers::given_up(layer, error, monitor);
+            let convert = || convert_layer(source, layer, format, options, monitor);
+            converted.push(from_any_place(source, &layer.descriptor, told, convert).context(frame)?);
+        }
+        let manifest = new_manifest(image, format, &config, &converted, options.rewrite)?;
+        Ok(Self { source, config, manifest, layers: converted, old: image, options })
+    }
+
+    pub(super) fn parsed(&self) -> Result<Manifest> {
         Manifest::parse(self.top()?)
     }
 }

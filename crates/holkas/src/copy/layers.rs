@@ -74,8 +74,8 @@ pub fn move_layers(
         stored.extend(result?);
     }
     stored.sort_by_key(|stored| stored.position);
-    let config = image.manifest.config().digest.to_string();
-    monitor.event(Event::LayersFinished { image: &name, config: &config });
+    let config = image.kept_config().map(|config| config.digest().to_string());
+    monitor.event(Event::LayersFinished { image: &name, config: config.as_deref() });
     writer.commit(stored)?;
     monitor.event(Event::ImageFinished { image: &name });
     Ok(())

@@ -65,7 +65,8 @@ impl<'a> Lists<'a> {
                 self.source.name()
             )));
         }
-        let mut signatures = admit_to((self.source, self.demands), index.raw(), self.destination, self.options)?;
+        let mut signatures =
+            admit_to((self.source, self.demands), (index.raw(), index.digest()), self.destination, self.options)?;
         let format = self.format(index, &signatures)?;
         let wanted = self.wanted(index, place)?;
         let of = index.entries().iter().filter(|entry| wanted.contains(&entry.digest)).count();

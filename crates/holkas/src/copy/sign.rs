@@ -28,7 +28,7 @@ pub(super) fn check(destination: &dyn ImageDestination, signing: &Signing) -> Re
     match destination.capabilities().signatures {
         true => Ok(()),
         false => Err(Error::unsupported(format!("{} has no place for signatures", destination.name()))
-            .hint("sign into a dir: or a containers-storage:, or the manifest alone by `holkas signature sign`")),
+            .hint("sign into docker://, dir: or containers-storage:, or the manifest alone by `holkas signature sign`")),
     }
 }
 

@@ -13,7 +13,8 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::fs::staging::Staging;
 use crate::fs::{Dir, display};
 use crate::image::{
-    Capabilities, Image, ImageDestination, ImageWriter, Layer, LayerForm, LayerOrder, LayerReader, Stored, Support,
+    Capabilities, Image, ImageDestination, ImageWriter, Layer, LayerForm, LayerOrder, LayerReader, Schema1Support,
+    Stored, Support,
 };
 use crate::layout::blob;
 use crate::layout::partials::Partials;
@@ -227,9 +228,15 @@ impl ImageDestination for DirDestination {
         }
     }
 
+    fn schema1(&self) -> Schema1Support {
+        Schema1Support::AnyName
+    }
+
     fn begin<'a>(&'a self, image: &'a Image) -> Result<Box<dyn ImageWriter + 'a>> {
-        let config = blob_name(image.config_bytes.digest());
-        blob::put_document(&self.image, &config, &image.config_bytes).context(|| format!("writing {}", self.name()))?;
+        if let Some(config) = image.kept_config() {
+            let name = blob_name(config.digest());
+            blob::put_document(&self.image, &name, config).context(|| format!("writing {}", self.name()))?;
+        }
         Ok(Box::new(DirWriter { destination: self, image }))
     }
 
@@ -326,12 +333,13 @@ impl ImageWriter for DirWriter<'_> {
 
     fn commit(self: Box<Self>, layers: Vec<Stored>) -> Result<()> {
         blob::require_all(self.image, &layers)?;
+        let (manifest, descriptor) = self.image.kept_manifest();
         let committed = Committed {
-            manifest: self.image.manifest.raw().clone(),
+            manifest: manifest.clone(),
             signatures: self.image.signatures.clone(),
             indexes: self.image.indexes.iter().map(|index| index.raw().clone()).collect(),
         };
-        self.destination.state().images.insert(*self.image.manifest.digest(), committed);
+        self.destination.state().images.insert(descriptor.digest, committed);
         Ok(())
     }
 }

@@ -68,6 +68,15 @@ impl From<&Manifest> for Attached {
     }
 }
 
+impl From<&Image> for Attached {
+    fn from(image: &Image) -> Self {
+        match &image.schema1 {
+            Some(schema1) => Self { raw: schema1.raw().clone(), descriptor: schema1.descriptor(), subject: None },
+            None => (&image.manifest).into(),
+        }
+    }
+}
+
 impl From<&Index> for Attached {
     fn from(index: &Index) -> Self {
         Self::new(index.raw(), index.descriptor(), index.artifact_type(), index.annotations(), index.subject())
@@ -96,6 +105,7 @@ impl Image {
             indexes: Vec::new(),
             signatures: Vec::new(),
             repository,
+            schema1: None,
         })
     }
 }

@@ -115,9 +115,7 @@ impl OciConfig {
         let fields = json::parse_object(bytes)?;
         let mut config: Self = serde_json::from_value(Value::Object(fields))
             .map_err(|error| Error::invalid(format!("not an image config: {error}")))?;
-        let time = |text: &mut Option<String>| {
-            *text = text.take().filter(|t| !t.starts_with("0001-01-01T00:00:00Z")).map(|t| go_time(&t))
-        };
+        let time = |text: &mut Option<String>| *text = text.take().map(|t| go_time(&t));
         time(&mut config.created);
         config.history.iter_mut().flatten().for_each(|step| time(&mut step.created));
         config.architecture.get_or_insert_default();

@@ -17,7 +17,7 @@ use super::url::Url;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::image::{
     Attached, Attachment, Capabilities, Image, ImageDestination, ImageWriter, Layer, LayerForm, LayerOrder,
-    LayerReader, Stored, Support,
+    LayerReader, Schema1Support, Stored, Support,
 };
 use crate::oci::{Digest, Index};
 use crate::reference::DockerReference;
@@ -155,9 +155,8 @@ impl RegistryDestination {
 
     /// Puts a manifest by a tag, or by its digest, and notes where it must be listed.
     fn put_manifest(&self, tag: Option<&str>, document: &Attached, listings: &mut Listings) -> Result<()> {
-        let digest = document.raw.digest().to_string();
-        let (reference, media_type) = (tag.unwrap_or(&digest), &document.descriptor.media_type);
-        let listed = self.repository.put_manifest(reference, &document.raw, media_type)?;
+        let digest = document.descriptor.digest.to_string();
+        let listed = self.repository.put_manifest(tag.unwrap_or(&digest), &document.raw, &document.descriptor)?;
         if let Some(subject) = document.subject.filter(|subject| listed != Some(*subject)) {
             listings.add(subject, document.descriptor.clone());
         }
@@ -202,6 +201,12 @@ impl ImageDestination for RegistryDestination {
 
     fn has_manifest(&self, digest: &Digest) -> Result<bool> {
         self.look_for(&digest.to_string()).map(|found| found.is_some_and(|found| found == *digest))
+    }
+
+    fn schema1(&self) -> Schema1Support {
+        let name = self.reference.name();
+        let path = name.repository().split_once('/').map_or(name.repository(), |(_, path)| path);
+        Schema1Support::Named { name: path.to_string(), tag: name.tag().unwrap_or_default().to_string() }
     }
 
     fn begin<'a>(&'a self, image: &'a Image) -> Result<Box<dyn ImageWriter + 'a>> {
@@ -252,10 +257,13 @@ impl ImageDestination for RegistryDestination {
         drop(state);
         let name = self.reference.name();
         let tag = match (name.tag(), name.digest()) {
-            (None, Some(digest)) if digest != last.raw.digest() => {
-                return Err(Error::mismatch(format!("the image's manifest is {}, not {digest}", last.raw.digest())))
-                    .context(|| "Digest of source image's manifest would not match destination reference")
-                    .context(frame);
+            (None, Some(digest)) if *digest != last.descriptor.digest => {
+                return Err(Error::mismatch(format!(
+                    "the image's manifest is {}, not {digest}",
+                    last.descriptor.digest
+                )))
+                .context(|| "Digest of source image's manifest would not match destination reference")
+                .context(frame);
             }
             (tag, _) => tag,
         };
@@ -271,7 +279,7 @@ impl ImageDestination for RegistryDestination {
             self.put_manifest(tag, document, &mut listings).context(frame)?;
         }
         listings.write(&self.repository).context(frame)?;
-        if signatures.iter().any(|(manifest, _)| manifest == last.raw.digest()) {
+        if signatures.iter().any(|(manifest, _)| *manifest == last.descriptor.digest) {
             self.put_manifest(None, &last, &mut listings).context(frame)?;
         }
         for (manifest, signatures) in &signatures {
@@ -343,11 +351,14 @@ impl ImageWriter for RegistryWriter<'_> {
                     .context(|| format!("writing image {}", self.image.manifest.digest()));
             }
         }
-        self.destination.put_document(&self.image.config_bytes).context(|| "writing the image's config")?;
+        if let Some(config) = self.image.kept_config() {
+            self.destination.put_document(config).context(|| "writing the image's config")?;
+        }
         match self.role {
             Role::Image => {
-                self.destination.note_signatures(self.image.manifest.digest(), &self.image.signatures);
-                self.destination.state().documents.push((&self.image.manifest).into());
+                let document = Attached::from(self.image);
+                self.destination.note_signatures(&document.descriptor.digest, &self.image.signatures);
+                self.destination.state().documents.push(document);
             }
             Role::Referrer => {}
         }

@@ -38,7 +38,8 @@ impl Listings {
                 let media_type = MediaType::new(OCI_INDEX);
                 let new = UntrustedBlob::from_bytes(bytes);
                 let new = new.identify(Algorithm::Sha256, Some(media_type.clone()), MANIFEST).context(frame)?;
-                repository.put_manifest(&tag, &new, &media_type).context(frame)?;
+                let descriptor = Descriptor::new(media_type, *new.digest(), new.bytes().len() as u64);
+                repository.put_manifest(&tag, &new, &descriptor).context(frame)?;
             }
         }
         Ok(())

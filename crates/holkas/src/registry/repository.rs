@@ -9,6 +9,7 @@ use super::host::{Call, Host, To};
 use super::url::Url;
 use crate::error::{Context, Error, ErrorKind, Result, printable};
 use crate::limits::{CONFIG, LISTED, MANIFEST, PAGE, PAGES, SIGNATURE_LIST};
+use crate::oci::document::manifest_digest;
 use crate::oci::{Algorithm, Descriptor, Digest, MediaType, media_type};
 use crate::verify::{UntrustedBlob, VerifiedBytes};
 
@@ -118,6 +119,15 @@ impl Repository {
         let (announced, media_type) = (announced_digest(&response)?, announced_type(&response));
         let bytes = UntrustedBlob::from_bytes(self.host.read(response, MANIFEST)?);
         match (digest, announced) {
+            // A signed one is known by the digest of its payload.
+            (Some(digest), _) if is_schema1(media_type.as_ref()) => {
+                let found = bytes.identify(digest.algorithm(), media_type, MANIFEST)?;
+                let known = manifest_digest(found.bytes(), digest.algorithm(), MANIFEST)?;
+                match known == *digest {
+                    true => Ok(found),
+                    false => Err(Error::mismatch(format!("the manifest is {known}, not {digest}"))),
+                }
+            }
             (Some(digest), _) => bytes.read_matching(digest, media_type, MANIFEST),
             // A digest of another kind than ours says nothing of schema 1, whose digest leaves its signatures out.
             (None, Some(announced)) if !is_schema1(media_type.as_ref()) => {
@@ -144,11 +154,11 @@ impl Repository {
         &self,
         reference: &str,
         manifest: &VerifiedBytes,
-        media_type: &MediaType,
+        descriptor: &Descriptor,
     ) -> Result<Option<Digest>> {
         let frame = || format!("writing manifest {reference} to {}", self.name());
         let mut call = self.call(Access::Push, Method::PUT, &format!("manifests/{reference}"));
-        call.headers.push(("content-type", media_type.as_str().to_string()));
+        call.headers.push(("content-type", descriptor.media_type.as_str().to_string()));
         call.body = Payload::Bytes(manifest.bytes());
         let response = self.host.call(call).context(frame)?;
         if !matches!(response.status, 200..=204) {
@@ -162,11 +172,11 @@ impl Repository {
             None => self.announced(reference).context(frame)?.and_then(|announced| announced.digest),
         };
         match kept {
-            Some(digest) if digest == *manifest.digest() => Ok(listed),
-            Some(digest) if digest.algorithm() == manifest.digest().algorithm() => {
-                Err(Error::mismatch(format!("the registry took {} for {digest}", manifest.digest()))).context(frame)
+            Some(digest) if digest == descriptor.digest => Ok(listed),
+            Some(digest) if digest.algorithm() == descriptor.digest.algorithm() => {
+                Err(Error::mismatch(format!("the registry took {} for {digest}", descriptor.digest))).context(frame)
             }
-            _ => self.manifest(reference, Some(manifest.digest())).map(|_| listed).context(frame),
+            _ => self.manifest(reference, Some(&descriptor.digest)).map(|_| listed).context(frame),
         }
     }
 
@@ -204,6 +214,18 @@ impl Repository {
         CONFIG.check(config.size)?;
         let opened = self.open_blob(&config.digest, config.size, 0)?;
         UntrustedBlob::from_bytes(self.host.read(opened.response, CONFIG)?).read_verified(config, CONFIG)
+    }
+
+    /// Returns how many bytes the registry says that a blob has.
+    pub(super) fn blob_size(&self, digest: &Digest) -> Result<u64> {
+        let frame = || format!("looking for blob {digest} in {}", self.name());
+        let response = self.host.call(self.call(Access::Pull, Method::HEAD, &format!("blobs/{digest}")));
+        let response = response.context(frame)?;
+        match (response.status, response.length()) {
+            (200, Some(length)) => Ok(length),
+            (200, None) => Err(Error::unsupported("the registry does not say how long it is")).context(frame),
+            _ => Err(response.into_error()).context(frame),
+        }
     }
 
     /// Returns whether the repository has a blob.

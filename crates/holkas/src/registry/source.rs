@@ -148,6 +148,10 @@ impl ImageSource for RegistrySource {
         self.open_blob(descriptor, None)
     }
 
+    fn blob_size(&self, blob: &Digest) -> Result<u64> {
+        self.ask("blob", |repository| repository.blob_size(blob))
+    }
+
     fn open_layer(&self, layer: &Layer) -> Result<LayerBlob> {
         self.open_blob(&layer.descriptor, None).map(LayerBlob::AsDescribed)
     }

@@ -49,7 +49,7 @@ struct Wanted {
 /// Returns what the copy will have made, if it changes nothing; `None` if it may.
 fn wanted(source: &dyn ImageSource, options: &CopyOptions) -> Result<Option<Wanted>> {
     let whole = |digest: Digest| Some(Wanted { digest, entries: Vec::new() });
-    let stays = |format: Format| options.format.is_none_or(|wanted| wanted == format);
+    let stays = |format: Format| !options.schema1 && options.format.is_none_or(|wanted| wanted == format);
     if options.format.is_none()
         && matches!(options.multi_arch, MultiArch::All | MultiArch::IndexOnly)
         && let Some(digest) = source.announced()?
@@ -58,8 +58,10 @@ fn wanted(source: &dyn ImageSource, options: &CopyOptions) -> Result<Option<Want
     }
     let index = match open_top(source)? {
         Document::Manifest(manifest) => return Ok(whole(*manifest.digest()).filter(|_| stays(manifest.format()))),
-        // The copy will say why it cannot be.
-        Document::Schema1(_) => return Ok(None),
+        Document::Schema1(schema1) => {
+            let stays = options.schema1 || options.format.is_none();
+            return Ok(whole(*schema1.digest()).filter(|_| stays));
+        }
         Document::Index(index) => index,
     };
     let frame = || format!("choosing an image of {}", source.name());

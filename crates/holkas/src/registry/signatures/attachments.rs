@@ -112,7 +112,9 @@ pub(super) fn write(
     let described = Descriptor::new(MediaType::new(OCI_CONFIG), *config.digest(), config.bytes().len() as u64);
     document.insert("config".to_string(), json!(described));
     let document = written(document, OCI_MANIFEST)?;
-    repository.put_manifest(&tag, &document, &MediaType::new(OCI_MANIFEST)).map(|_| ())
+    let size = document.bytes().len() as u64;
+    let descriptor = Descriptor::new(MediaType::new(OCI_MANIFEST), *document.digest(), size);
+    repository.put_manifest(&tag, &document, &descriptor).map(|_| ())
 }
 
 /// Adds layers for the signatures that are not among them, and returns those with what was signed.
