@@ -60,7 +60,7 @@ impl Setting<'_> {
             return Ok(Policy::accept_anything());
         }
         let file = environment::policy_file(self.global.policy.as_deref())?;
-        Policy::parse(&file.bytes, &display(&file.path))
+        Ok(Policy::parse(&file.bytes, &display(&file.path))?.at(environment::now()))
     }
 
     /// Returns what registries.conf and its drop-ins say.

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use holkas::error::{Context, Error, ErrorKind, Result, printable};
 use holkas::fs::{Dir, display, read_file};
@@ -296,6 +297,12 @@ pub(crate) fn proxies() -> Result<Proxies> {
     let https = address(["HTTPS_PROXY", "https_proxy"])?;
     let none_for = read(["NO_PROXY", "no_proxy"]).unwrap_or_default();
     Ok(Proxies { http, https, none_for: none_for.split(',').map(|host| host.trim().to_string()).collect() })
+}
+
+/// Returns what time it is, in seconds since 1970: keys and signatures must be valid now.
+pub(crate) fn now() -> i64 {
+    // A clock before 1970 makes every signature one of the future.
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().try_into().unwrap_or(i64::MAX))
 }
 
 /// Returns the number of cores that the run may use.

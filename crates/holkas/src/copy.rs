@@ -15,9 +15,10 @@ use crate::error::{Context, Error, Result};
 use crate::image::{Capabilities, Image, ImageDestination, ImageSource, LayerForm, Origin, Support};
 use crate::limits::{INDEX_DEPTH, MANIFEST};
 use crate::oci::{Compression, Descriptor, Digest, Document, Format, ImageId, Index, Manifest, Meaning, Platform};
-use crate::policy::Policy;
+use crate::policy::{Demands, Policy};
 use crate::progress::{Cancel, Event, Monitor};
 use crate::signature::UntrustedSignature;
+use crate::verify::VerifiedBytes;
 
 /// What of a manifest list is copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -172,11 +173,11 @@ pub fn stage(
     options: &CopyOptions,
     monitor: &dyn Monitor,
 ) -> Result<Copied> {
-    policy.check(&source.policy_scopes(), &source.name())?;
+    let demands = policy.demands(&source.policy_scopes(), &source.name())?;
     if options.referrers {
         referrers::check(source, destination)?;
     }
-    let (mut copied, subjects) = stage_top(source, destination, options, monitor)?;
+    let (mut copied, subjects) = stage_top((source, &demands), destination, options, monitor)?;
     if options.referrers {
         copied.referrers = referrers::copy(source, destination, &subjects, options, monitor)?;
     }
@@ -185,24 +186,25 @@ pub fn stage(
 
 /// Stages what the source's reference names, and returns the digests of all manifests and indexes that were.
 fn stage_top(
-    source: &dyn ImageSource,
+    from: (&dyn ImageSource, &Demands<'_>),
     destination: &dyn ImageDestination,
     options: &CopyOptions,
     monitor: &dyn Monitor,
 ) -> Result<(Copied, Vec<Digest>)> {
+    let (source, _) = from;
     let one = |(copied, descriptor): (Copied, Descriptor)| (copied, vec![descriptor.digest]);
     match (crate::image::open_top(source)?, options.multi_arch) {
         (Document::Schema1(schema1), _) => Err(schema1.refusal()),
         (Document::Manifest(manifest), _) => {
-            copy_one(source, destination, manifest, Vec::new(), options, monitor).map(one)
+            copy_one(from, destination, manifest, Vec::new(), options, monitor).map(one)
         }
         (Document::Index(index), MultiArch::System) => {
             let (manifest, indexes) = select(source, index, &options.platform)?;
-            copy_one(source, destination, manifest, indexes, options, monitor).map(one)
+            copy_one(from, destination, manifest, indexes, options, monitor).map(one)
         }
         (Document::Index(index), MultiArch::IndexOnly) => {
+            let signatures = admit_to(from, index.raw(), destination, options)?;
             let index = index_alone(destination, index, options)?;
-            let signatures = admitted(|| source.signatures(index.digest()), destination, options)?;
             monitor.event(Event::ListStarted { images: 0, of: index.entries().len() });
             monitor.event(Event::InstancesFinished);
             destination.put_index(&index, &signatures)?;
@@ -212,7 +214,7 @@ fn stage_top(
         }
         (Document::Index(index), MultiArch::All | MultiArch::Platforms) => {
             refuse_ungrouped(destination)?;
-            list::Lists::new(source, destination, options, monitor).copy(&index)
+            list::Lists::new(from, destination, options, monitor).copy(&index)
         }
     }
 }
@@ -248,16 +250,30 @@ pub fn open_document(source: &dyn ImageSource, entry: &Descriptor) -> Result<Doc
         .context(|| format!("reading manifest {} of {}", entry.digest, source.name()))
 }
 
-/// Returns the signatures that travel on: all, or none if the user wants none.
-fn admitted(
-    signatures: impl FnOnce() -> Result<Vec<UntrustedSignature>>,
-    destination: &dyn ImageDestination,
+/// Checks that a manifest or a list fulfils what the policy demands, and returns the signatures that travel on:
+/// all, or none if the user wants none. The source is asked for them once, and only for one of the two.
+pub(crate) fn admit(
+    source: &dyn ImageSource,
+    document: &VerifiedBytes,
+    demands: &Demands<'_>,
     options: &CopyOptions,
 ) -> Result<Vec<UntrustedSignature>> {
     if options.remove_signatures {
-        return Ok(Vec::new());
+        return demands.check_in(source, document).map(|()| Vec::new());
     }
-    let signatures = signatures()?;
+    let signatures = source.signatures(document.digest())?;
+    demands.check(document, &signatures)?;
+    Ok(signatures)
+}
+
+/// Admits a manifest or a list as [`admit`] does, to a destination that must have room for its signatures.
+fn admit_to(
+    (source, demands): (&dyn ImageSource, &Demands<'_>),
+    document: &VerifiedBytes,
+    destination: &dyn ImageDestination,
+    options: &CopyOptions,
+) -> Result<Vec<UntrustedSignature>> {
+    let signatures = admit(source, document, demands, options)?;
     if !signatures.is_empty() && !destination.capabilities().signatures {
         return Err(Error::refused(format!("{} cannot hold the image's signatures", destination.name()))
             .hint("copy without them by --remove-signatures"));
@@ -267,16 +283,16 @@ fn admitted(
 
 /// Copies one image, and returns what its manifest is at the destination, too.
 fn copy_one(
-    source: &dyn ImageSource,
+    from: (&dyn ImageSource, &Demands<'_>),
     destination: &dyn ImageDestination,
     manifest: Manifest,
     indexes: Vec<Index>,
     options: &CopyOptions,
     monitor: &dyn Monitor,
 ) -> Result<(Copied, Descriptor)> {
-    let mut image = Image::open(source, manifest, indexes)?;
-    let found = std::mem::take(&mut image.signatures);
-    image.signatures = admitted(|| Ok(found), destination, options)?;
+    let (source, _) = from;
+    let signatures = admit_to(from, manifest.raw(), destination, options)?;
+    let image = Image::open_with(source, manifest, indexes, signatures)?;
     let image_id = image.config.as_ref().map(crate::oci::ImageConfig::image_id);
     let plan = plan(source, destination, &image, options)?;
     let (descriptor, bytes) = match plan {

@@ -99,7 +99,7 @@ impl ImageSource for DirSource {
     }
 
     fn policy_scopes(&self) -> PolicyIdentity {
-        PolicyIdentity { transport: "dir", scopes: place::scopes(&self.path) }
+        PolicyIdentity { transport: "dir", scopes: place::scopes(&self.path), docker_reference: None }
     }
 
     fn top(&self) -> Result<VerifiedBytes> {

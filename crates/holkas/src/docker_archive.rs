@@ -228,7 +228,11 @@ impl ImageSource for DockerArchiveSource {
 
     fn policy_scopes(&self) -> PolicyIdentity {
         // As in containers/image, which knows no scopes of archives.
-        PolicyIdentity { transport: "docker-archive", scopes: Vec::new() }
+        let docker_reference = match &self.reference.select {
+            ArchiveSelect::Tag(name) => Some(name.clone()),
+            ArchiveSelect::Only | ArchiveSelect::Position(_) => None,
+        };
+        PolicyIdentity { transport: "docker-archive", scopes: Vec::new(), docker_reference }
     }
 
     fn top(&self) -> Result<VerifiedBytes> {

@@ -12,7 +12,7 @@ use crate::fs::{self, Dir, Reach, display};
 use crate::image::{Image, ImageDestination, ImageSource, open_top};
 use crate::limits::{INDEX_DEPTH, MANIFEST};
 use crate::oci::{Algorithm, Digest, Document, ImageId, Index, Manifest, Platform};
-use crate::policy::Policy;
+use crate::policy::{Demands, Policy};
 use crate::progress::{Event, Monitor};
 use crate::reference::{Driver, ImageReference, Name};
 use crate::storage::destination::StorageDestination;
@@ -144,7 +144,7 @@ fn embed_image(
     monitor: &dyn Monitor,
 ) -> Result<Vec<Embedded>> {
     let source = (options.open)(&wanted.source)?;
-    options.policy.check(&source.policy_scopes(), &source.name())?;
+    let demands = options.policy.demands(&source.policy_scopes(), &source.name())?;
     let lists = read_lists(&wanted.manifest_lists)?;
     let mut used = BTreeSet::new();
     let mut report = Vec::new();
@@ -152,7 +152,7 @@ fn embed_image(
         naming(&lists, manifest.digest(), 0, &mut indexes, &mut used)?;
         let names = if n == 0 { wanted.names.clone() } else { digest_names(&wanted.names, manifest.digest()) };
         let image = (manifest, indexes, names);
-        report.push(embed_one(&*source, image, &wanted.platforms, destination, options, monitor)?);
+        report.push(embed_one((&*source, &demands), image, &wanted.platforms, destination, options, monitor)?);
     }
     let unused: Vec<String> = lists
         .iter()
@@ -225,17 +225,15 @@ fn digest_names(names: &[Name], digest: &Digest) -> Vec<Name> {
 }
 
 fn embed_one(
-    source: &dyn ImageSource,
+    (source, demands): (&dyn ImageSource, &Demands<'_>),
     (manifest, indexes, names): (Manifest, Vec<Index>, Vec<Name>),
     platforms: &[Platform],
     destination: &StorageDestination,
     options: &EmbedOptions<'_>,
     monitor: &dyn Monitor,
 ) -> Result<Embedded> {
-    let mut image = Image::open(source, manifest, indexes)?;
-    if options.copy.remove_signatures {
-        image.signatures.clear();
-    }
+    let signatures = copy::admit(source, manifest.raw(), demands, &options.copy)?;
+    let image = Image::open_with(source, manifest, indexes, signatures)?;
     let config = image.config.as_ref().ok_or_else(|| {
         Error::unsupported(format!(
             "it is an artifact (config type `{}`), not an image",

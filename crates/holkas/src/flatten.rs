@@ -22,7 +22,7 @@ use crate::image::{Image, ImageSource, Layer, LayerReader, open_top};
 use crate::layout::place::Place;
 use crate::limits::PLACES;
 use crate::oci::{DiffId, Digest, Document, ImageId, Meaning, Platform};
-use crate::policy::Policy;
+use crate::policy::{Demands, Policy};
 use crate::progress::{Cancel, Counter, Event, Monitor};
 use crate::unpack::{ExcludedPath, FlatTree, Put, Timestamp};
 use crate::verify::DiffReader;
@@ -105,8 +105,8 @@ pub fn unpack_image(
     options: &FlattenOptions<'_>,
     monitor: &dyn Monitor,
 ) -> Result<Flattened> {
-    options.policy.check(&source.policy_scopes(), &source.name())?;
-    let (image, flattened) = open(source, &options.platform)?;
+    let demands = options.policy.demands(&source.policy_scopes(), &source.name())?;
+    let (image, flattened) = open(source, &options.platform, &demands)?;
     let frame = || format!("unpacking {} into `{}`", source.name(), display(into.path()));
     let mut places = 1;
     loop {
@@ -127,14 +127,15 @@ pub fn unpack_image(
     Ok(flattened)
 }
 
-/// Reads what the source's reference names, and checks that it can be unpacked.
-fn open(source: &dyn ImageSource, platform: &Platform) -> Result<(Image, Flattened)> {
+/// Reads what the source's reference names, and checks that the policy lets it in and that it can be unpacked.
+fn open(source: &dyn ImageSource, platform: &Platform, demands: &Demands<'_>) -> Result<(Image, Flattened)> {
     let (manifest, indexes) = match open_top(source)? {
         Document::Schema1(schema1) => return Err(schema1.refusal()),
         Document::Manifest(manifest) => (manifest, Vec::new()),
         Document::Index(index) => select(source, index, platform)?,
     };
-    let image = Image::open(source, manifest, indexes)?;
+    demands.check_in(source, manifest.raw())?;
+    let image = Image::open_with(source, manifest, indexes, Vec::new())?;
     let Some(config) = &image.config else {
         return Err(Error::unsupported(format!(
             "{} is an artifact (config type `{}`), which has no file tree",

@@ -182,6 +182,8 @@ pub struct PolicyIdentity {
     pub transport: &'static str,
     /// Scopes, most specific first; the transport's own `""` scope is not among them.
     pub scopes: Vec<String>,
+    /// What the image is called in a registry, where the transport knows it: signatures may have to be for that name.
+    pub docker_reference: Option<Name>,
 }
 
 /// What a room can hold without changing it.
@@ -360,7 +362,18 @@ impl Image {
     ///
     /// Signatures are the source's; `indexes` are what leads to the manifest, to which those are added
     /// that the source keeps beside it.
-    pub fn open(source: &dyn ImageSource, manifest: Manifest, mut indexes: Vec<Index>) -> Result<Self> {
+    pub fn open(source: &dyn ImageSource, manifest: Manifest, indexes: Vec<Index>) -> Result<Self> {
+        let signatures = source.signatures(manifest.digest())?;
+        Self::open_with(source, manifest, indexes, signatures)
+    }
+
+    /// Does what [`Image::open`] does for an image whose signatures were asked for, or are not wanted.
+    pub fn open_with(
+        source: &dyn ImageSource,
+        manifest: Manifest,
+        mut indexes: Vec<Index>,
+        signatures: Vec<UntrustedSignature>,
+    ) -> Result<Self> {
         use crate::error::Context;
 
         let frame = || format!("reading config {} of {}", manifest.config().digest, source.name());
@@ -395,7 +408,6 @@ impl Image {
                 indexes.push(index);
             }
         }
-        let signatures = source.signatures(manifest.digest())?;
         let repository = source.repository().cloned();
         Ok(Self { manifest, config_bytes, config, layers, indexes, signatures, repository })
     }

@@ -117,7 +117,8 @@ impl ImageSource for LayoutSource {
 
     fn policy_scopes(&self) -> PolicyIdentity {
         // Without the name: the same image may be there under none, or another.
-        PolicyIdentity { transport: self.transport, scopes: place::scopes(&self.reference.path) }
+        let scopes = place::scopes(&self.reference.path);
+        PolicyIdentity { transport: self.transport, scopes, docker_reference: None }
     }
 
     fn top(&self) -> Result<VerifiedBytes> {

@@ -39,6 +39,8 @@ pub const ARCHIVE_MANIFEST: Limit = Limit { bytes: MIB, what: "manifest.json of 
 pub const LAYOUT_INDEX: Limit = Limit { bytes: 64 * MIB, what: "index.json" };
 /// Configuration files of the user: policy.json, storage.conf, images.toml.
 pub const CONFIGURATION: Limit = Limit { bytes: 16 * MIB, what: "configuration file" };
+/// A file of public keys: a key has some KiB, and a few hundred signatures by others at most.
+pub const KEYS: Limit = Limit { bytes: 16 * MIB, what: "file of keys" };
 /// The arguments of a stage of osbuild: some hundred bytes an image and list, of which real builds have hundreds.
 pub const STAGE_ARGUMENTS: Limit = Limit { bytes: 64 * MIB, what: "file with the stage's arguments" };
 /// One file of certs.d: a bundle of all public authorities has a quarter of a megabyte.

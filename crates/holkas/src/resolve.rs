@@ -129,7 +129,7 @@ fn resolve_one(
         Document::Manifest(manifest) => (manifest, Vec::new()),
         Document::Index(index) => copy::select(&*source, index, wanted.platform.as_ref().unwrap_or(host))?,
     };
-    let image = Image::open(&*source, manifest, indexes)?;
+    let image = Image::open_with(&*source, manifest, indexes, Vec::new())?;
     let config = image.config.as_ref().ok_or_else(|| {
         let kind = &image.manifest.config().media_type;
         Error::unsupported(format!("it is an artifact (config type `{kind}`), not an image"))

@@ -197,13 +197,15 @@ impl<'a> Worker<'a> {
             return Ok(State::WouldCopy);
         }
         let source = (self.options.open_source)(image)?;
-        self.options.policy.check(&source.policy_scopes(), &source.name())?;
+        // What is refused is not asked for; what must be signed is checked even if it is there already.
+        let demands = self.options.policy.demands(&source.policy_scopes(), &source.name())?;
         let room = match &image.destination {
             // Whether it is there can be seen without preparing anything.
             ImageReference::Dir(_) => None,
             _ => Some((self.options.open_destination)(&image.destination)?),
         };
-        if let Some(digest) = present::present(&*source, &image.destination, room.as_deref(), &self.copy)? {
+        let skips = !demands.need_signatures();
+        if skips && let Some(digest) = present::present(&*source, &image.destination, room.as_deref(), &self.copy)? {
             self.monitor.event(Event::SyncPresent { destination: &destination });
             return Ok(State::Present(digest));
         }

@@ -5,16 +5,26 @@ use std::path::Path;
 
 use holkas::ErrorKind;
 use holkas::image::PolicyIdentity;
+use holkas::oci::Algorithm;
 use holkas::policy::{Policy, scopes};
 use holkas::reference::{Driver, Name, StoredImage};
 use holkas::registry::scopes::docker_scopes;
+use holkas::verify::{UntrustedBlob, VerifiedBytes};
 use holkas_testkit::image::ImageBuilder;
 use holkas_testkit::peers::Peer;
 use holkas_testkit::tar::TarBuilder;
 
+/// Returns a manifest that nobody has signed.
+fn any() -> VerifiedBytes {
+    let limit = holkas::limits::MANIFEST;
+    UntrustedBlob::from_bytes(b"{}".to_vec()).identify(Algorithm::Sha256, None, limit).expect("bytes")
+}
+
 fn decide(policy: &str, transport: &'static str, scopes: &[&str]) -> Result<(), holkas::Error> {
-    let identity = PolicyIdentity { transport, scopes: scopes.iter().map(|s| s.to_string()).collect() };
-    Policy::parse(policy.as_bytes(), "/p.json").expect(policy).check(&identity, "dir:/x")
+    let scopes = scopes.iter().map(|s| s.to_string()).collect();
+    let identity = PolicyIdentity { transport, scopes, docker_reference: None };
+    let policy = Policy::parse(policy.as_bytes(), "/p.json").expect(policy).at(0);
+    policy.demands(&identity, "dir:/x")?.check(&any(), &[])
 }
 
 /// F1: anything that is not wholly understood is invalid.
@@ -79,7 +89,7 @@ fn scopes_in_order() {
     assert!(kind("docker-archive", "/").expect_err("the default").to_string().contains("`default`"));
     let error = kind("containers-storage", "/").expect_err("signatures");
     assert_eq!(error.kind(), ErrorKind::Refused);
-    assert!(error.to_string().contains("`signedBy`, which is not implemented yet"), "{error}");
+    assert!(error.to_string().contains("a signature was required, but no signature exists"), "{error}");
     assert!(Policy::accept_anything().accepts_anything());
 }
 
@@ -163,8 +173,10 @@ fn skopeo_decides_alike() {
             let to = format!("dir:{path}/out-{n}-{name}");
             let policy_file = file.display().to_string();
             let theirs = Peer::program("skopeo").run(["--policy", &policy_file, "copy", &from, &to]);
-            let identity = PolicyIdentity { transport, scopes: scopes::of_path(&root.join(name)) };
-            let ours = Policy::read(&file).and_then(|policy| policy.check(&identity, &from));
+            let scopes = scopes::of_path(&root.join(name));
+            let identity = PolicyIdentity { transport, scopes, docker_reference: None };
+            let ours =
+                Policy::read(&file).and_then(|policy| policy.at(0).demands(&identity, &from)?.check(&any(), &[]));
             assert_eq!(ours.is_ok(), theirs.status.success(), "{policy} for {from}: {ours:?}, {}", theirs.errors());
         }
     }

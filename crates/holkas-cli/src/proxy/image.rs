@@ -78,12 +78,23 @@ impl Image {
         matches!(self.document, Document::Index(_))
     }
 
-    /// Returns the image's own manifest. Of a list, the image for the platform is chosen, once.
-    fn manifest(&mut self, source: &dyn ImageSource, platform: &Platform) -> Result<&Manifest> {
+    /// Chooses the image for the platform, if this is a list and it was not done yet. It must be admitted, too.
+    pub(super) fn choose(
+        &mut self,
+        source: &dyn ImageSource,
+        platform: &Platform,
+        admit: impl FnOnce(&VerifiedBytes) -> Result<()>,
+    ) -> Result<()> {
         if let Document::Index(index) = &self.document {
             let (manifest, _) = holkas::copy::select(source, index.clone(), platform)?;
+            admit(manifest.raw())?;
             self.document = Document::Manifest(manifest);
         }
+        Ok(())
+    }
+
+    /// Returns the image's own manifest; of a list, that of the image that was chosen.
+    fn manifest(&self) -> Result<&Manifest> {
         match &self.document {
             Document::Manifest(manifest) => Ok(manifest),
             Document::Schema1(schema1) => {
@@ -95,30 +106,26 @@ impl Image {
     }
 
     /// Returns the digest of the manifest as it is at the source, and the manifest as OCI has it.
-    pub(super) fn oci_manifest(
-        &mut self,
-        source: &dyn ImageSource,
-        platform: &Platform,
-    ) -> Result<(Digest, VerifiedBytes)> {
-        let manifest = self.manifest(source, platform)?;
+    pub(super) fn oci_manifest(&mut self, source: &dyn ImageSource) -> Result<(Digest, VerifiedBytes)> {
+        let manifest = self.manifest()?;
         let (digest, format, raw) = (*manifest.digest(), manifest.format(), manifest.raw().clone());
         match format {
             Format::Oci => Ok((digest, raw)),
-            Format::Docker => self.converted(source, platform).map(|converted| (digest, converted.manifest.clone())),
+            Format::Docker => self.converted(source).map(|converted| (digest, converted.manifest.clone())),
         }
     }
 
     /// Returns the config as OCI has it: the very bytes of the blob that the manifest names.
-    pub(super) fn oci_config(&mut self, source: &dyn ImageSource, platform: &Platform) -> Result<VerifiedBytes> {
-        match self.manifest(source, platform)?.format() {
-            Format::Oci => self.config(source, platform).cloned(),
-            Format::Docker => self.converted(source, platform).map(|converted| converted.config.clone()),
+    pub(super) fn oci_config(&mut self, source: &dyn ImageSource) -> Result<VerifiedBytes> {
+        match self.manifest()?.format() {
+            Format::Oci => self.config(source).cloned(),
+            Format::Docker => self.converted(source).map(|converted| converted.config.clone()),
         }
     }
 
     /// Returns the config as it is at the source.
-    fn config(&mut self, source: &dyn ImageSource, platform: &Platform) -> Result<&VerifiedBytes> {
-        let manifest = self.manifest(source, platform)?;
+    fn config(&mut self, source: &dyn ImageSource) -> Result<&VerifiedBytes> {
+        let manifest = self.manifest()?;
         if !manifest.is_image() {
             let (digest, media_type) = (manifest.digest(), &manifest.config().media_type);
             return Err(Error::unsupported(format!("{digest} is no image: its config is of the type `{media_type}`")));
@@ -131,25 +138,25 @@ impl Image {
         self.config.as_ref().ok_or_else(|| Error::invalid("the config was not read"))
     }
 
-    fn converted(&mut self, source: &dyn ImageSource, platform: &Platform) -> Result<&Converted> {
+    fn converted(&mut self, source: &dyn ImageSource) -> Result<&Converted> {
         if self.converted.is_none() {
-            let config = self.config(source, platform)?.clone();
-            self.converted = Some(convert::convert(self.manifest(source, platform)?, &config)?);
+            let config = self.config(source)?.clone();
+            self.converted = Some(convert::convert(self.manifest()?, &config)?);
         }
         self.converted.as_ref().ok_or_else(|| Error::invalid("the image was not converted"))
     }
 
     /// Returns the layers, as the source can give them.
-    pub(super) fn layers(&mut self, source: &dyn ImageSource, platform: &Platform, cancel: &Cancel) -> Result<Layers> {
+    pub(super) fn layers(&mut self, source: &dyn ImageSource, cancel: &Cancel) -> Result<Layers> {
         if let Some(layers) = &self.layers {
             return Ok(layers.clone());
         }
-        let manifest = self.manifest(source, platform)?;
+        let manifest = self.manifest()?;
         let described = manifest.layers().to_vec();
         let diff_ids = match source.keeps_blobs() || !manifest.is_image() {
             true => vec![None; described.len()],
             false => {
-                let config = ImageConfig::parse(self.config(source, platform)?.clone())?;
+                let config = ImageConfig::parse(self.config(source)?.clone())?;
                 config.diff_ids().iter().copied().map(Some).collect()
             }
         };
@@ -169,27 +176,21 @@ impl Image {
         Ok(self.layers.insert(layers).clone())
     }
 
-    fn find(
-        &mut self,
-        digest: &Digest,
-        source: &dyn ImageSource,
-        platform: &Platform,
-        cancel: &Cancel,
-    ) -> Result<Option<Found>> {
-        let manifest = self.manifest(source, platform)?;
+    fn find(&mut self, digest: &Digest, source: &dyn ImageSource, cancel: &Cancel) -> Result<Option<Found>> {
+        let manifest = self.manifest()?;
         let (described, is_image, format) = (manifest.config().clone(), manifest.is_image(), manifest.format());
         if described.digest == *digest {
             return match is_image {
-                true => Ok(Some(Found::Bytes(self.config(source, platform)?.clone()))),
+                true => Ok(Some(Found::Bytes(self.config(source)?.clone()))),
                 false => Ok(Some(Found::Config(described))),
             };
         }
-        let layers = self.layers(source, platform, cancel)?;
+        let layers = self.layers(source, cancel)?;
         if let Some(n) = layers.served.iter().position(|layer| layer.digest == *digest) {
             return Ok(Some(Found::Layer(layers.asked[n].clone(), layers.served[n].size)));
         }
         if is_image && format == Format::Docker {
-            let config = &self.converted(source, platform)?.config;
+            let config = &self.converted(source)?.config;
             if config.digest() == digest {
                 return Ok(Some(Found::Bytes(config.clone())));
             }
@@ -205,11 +206,10 @@ impl Image {
         digest: &Digest,
         size: Option<u64>,
         source: &Arc<dyn ImageSource>,
-        platform: &Platform,
         cancel: &Cancel,
     ) -> Result<(Body, u64)> {
         let frame = || format!("opening blob {digest} of {}", source.name());
-        let found = self.find(digest, &**source, platform, cancel)?;
+        let found = self.find(digest, &**source, cancel)?;
         match (found, size) {
             (Some(Found::Bytes(bytes)), size) => {
                 Ok((Body::Bytes(bytes.bytes().into(), size), bytes.bytes().len() as u64))

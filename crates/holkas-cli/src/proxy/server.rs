@@ -11,6 +11,7 @@ use holkas::open::{Rooms, open_source};
 use holkas::policy::Policy;
 use holkas::progress::Cancel;
 use holkas::reference::ImageReference;
+use holkas::verify::VerifiedBytes;
 
 use super::ahead::Ahead;
 use super::body::Body;
@@ -77,8 +78,8 @@ impl Ready<'_> {
     }
 
     /// Asks the policy whether the image may be given away.
-    fn admit(&self, source: &dyn ImageSource) -> Result<()> {
-        self.policy.check(&source.policy_scopes(), &source.name())
+    fn admit(&self, source: &dyn ImageSource, document: &VerifiedBytes) -> Result<()> {
+        self.policy.demands(&source.policy_scopes(), &source.name())?.check_in(source, document)
     }
 }
 
@@ -95,18 +96,15 @@ impl Server<'_> {
             Request::OpenImage(reference, absent) => self.open_image(&reference, absent),
             Request::CloseImage(id) => self.close_image(id),
             Request::GetManifest(id) => {
-                let (digest, bytes) =
-                    self.with(id, |image, source, ready| image.oci_manifest(&**source, &ready.rooms.platform))?;
+                let (digest, bytes) = self.with(id, |image, source| image.oci_manifest(&**source))?;
                 self.give(digest.to_string(), bytes.bytes().into())
             }
             Request::GetFullConfig(id) => {
-                let config =
-                    self.with(id, |image, source, ready| image.oci_config(&**source, &ready.rooms.platform))?;
+                let config = self.with(id, |image, source| image.oci_config(&**source))?;
                 self.give(serde_json::Value::Null, config.bytes().into())
             }
             Request::GetConfig(id) => {
-                let config =
-                    self.with(id, |image, source, ready| image.oci_config(&**source, &ready.rooms.platform))?;
+                let config = self.with(id, |image, source| image.oci_config(&**source))?;
                 self.give(serde_json::Value::Null, convert::runtime_config(&config)?.into())
             }
             Request::GetLayerInfo(id) => self.layer_info(id).map(Reply::of),
@@ -154,7 +152,7 @@ impl Server<'_> {
             }
             other => other?,
         };
-        ready.admit(&*source)?;
+        ready.admit(&*source, top.raw())?;
         let id = self.images.add(reference, source, Image::new(top))?;
         Ok(Reply::of(id))
     }
@@ -170,7 +168,7 @@ impl Server<'_> {
     fn with<T>(
         &mut self,
         id: u64,
-        work: impl FnOnce(&mut Image, &Arc<dyn ImageSource>, &Ready<'_>) -> Result<T>,
+        work: impl FnOnce(&mut Image, &Arc<dyn ImageSource>) -> Result<T>,
     ) -> Result<T, Failure> {
         let ready = self.ready.as_mut().ok_or_else(not_initialized)?;
         // The one that is chosen from a list needs the policy's consent, too, and not the list alone.
@@ -180,17 +178,15 @@ impl Server<'_> {
             |reference| ready.borrow_mut().open(reference),
             |image, source| {
                 let ready = ready.borrow();
-                if image.is_list() {
-                    ready.admit(&**source)?;
-                }
-                work(image, source, &ready)
+                image.choose(&**source, &ready.rooms.platform, |chosen| ready.admit(&**source, chosen))?;
+                work(image, source)
             },
         )
     }
 
     fn layer_info(&mut self, id: u64) -> Result<serde_json::Value, Failure> {
         let cancel = self.cancel;
-        let layers = self.with(id, |image, source, ready| image.layers(&**source, &ready.rooms.platform, cancel))?;
+        let layers = self.with(id, |image, source| image.layers(&**source, cancel))?;
         Ok(layers.to_json())
     }
 
@@ -198,14 +194,13 @@ impl Server<'_> {
     fn open_blob(&mut self, id: u64, digest: &Digest, size: Option<u64>) -> Result<(Body, u64), Failure> {
         let cancel = self.cancel;
         let read = self.ahead.take(id, digest);
-        let (body, real, layers, source) = self.with(id, |image, source, ready| {
-            let platform = &ready.rooms.platform;
+        let (body, real, layers, source) = self.with(id, |image, source| {
             let far = source.repository().is_some();
-            let layers = if far { Some(image.layers(&**source, platform, cancel)?) } else { None };
+            let layers = if far { Some(image.layers(&**source, cancel)?) } else { None };
             let known = layers.as_ref().and_then(|layers| layers.size_of(digest));
             let (body, real) = match (read, known) {
                 (Some(spool), Some(real)) => (Body::Ahead(spool, size), real),
-                _ => image.open_blob(digest, size, source, platform, cancel)?,
+                _ => image.open_blob(digest, size, source, cancel)?,
             };
             Ok((body, real, layers, Arc::clone(source)))
         })?;

@@ -42,8 +42,7 @@ pub fn move_converted(
     let config = config(image, format, options.rewrite)?;
     let manifest = new_manifest(image, format, &config, &converted, options.rewrite)?;
     let new = Converted { source, config, manifest, layers: converted, old: image, options };
-    let mut image = Image::open(&new, new.parsed()?, Vec::new())?;
-    image.signatures = Vec::new();
+    let image = Image::open_with(&new, new.parsed()?, Vec::new(), Vec::new())?;
     let order = destination.capabilities().order;
     let by_old_names = ByOldNames { new: &new, monitor };
     let monitor = match options.rewrite {

@@ -4,17 +4,19 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{Copied, CopyOptions, MultiArch, Rewrite, admitted, convert, copy_one, open_document, other, support};
+use super::{Copied, CopyOptions, MultiArch, Rewrite, admit_to, convert, copy_one, open_document, other, support};
 use crate::error::{Error, Result};
 use crate::image::{ImageDestination, ImageSource, Support};
 use crate::limits::INDEX_DEPTH;
 use crate::oci::{Descriptor, Digest, Document, Format, Index};
+use crate::policy::Demands;
 use crate::progress::{Event, Monitor};
 use crate::signature::UntrustedSignature;
 
 /// A copy of all that an index leads to.
 pub(super) struct Lists<'a> {
     source: &'a dyn ImageSource,
+    demands: &'a Demands<'a>,
     destination: &'a dyn ImageDestination,
     options: &'a CopyOptions,
     monitor: &'a dyn Monitor,
@@ -38,12 +40,13 @@ enum Place {
 
 impl<'a> Lists<'a> {
     pub(super) fn new(
-        source: &'a dyn ImageSource,
+        (source, demands): (&'a dyn ImageSource, &'a Demands<'a>),
         destination: &'a dyn ImageDestination,
         options: &'a CopyOptions,
         monitor: &'a dyn Monitor,
     ) -> Self {
-        Self { source, destination, options, monitor, done: HashMap::new(), copied: Vec::new(), layers: 0, bytes: 0 }
+        let (done, copied) = (HashMap::new(), Vec::new());
+        Self { source, demands, destination, options, monitor, done, copied, layers: 0, bytes: 0 }
     }
 
     /// Copies the index that the source's reference names, with everything below it.
@@ -62,7 +65,7 @@ impl<'a> Lists<'a> {
                 self.source.name()
             )));
         }
-        let signatures = admitted(|| self.source.signatures(index.digest()), self.destination, self.options)?;
+        let signatures = admit_to((self.source, self.demands), index.raw(), self.destination, self.options)?;
         let format = self.format(index, &signatures)?;
         let wanted = self.wanted(index, place)?;
         let of = index.entries().iter().filter(|entry| wanted.contains(&entry.digest)).count();
@@ -117,8 +120,8 @@ impl<'a> Lists<'a> {
     fn copy_entry(&mut self, entry: &Descriptor, depth: usize) -> Result<Descriptor> {
         match open_document(self.source, entry)? {
             Document::Manifest(manifest) => {
-                let (copied, new) =
-                    copy_one(self.source, self.destination, manifest, Vec::new(), self.options, self.monitor)?;
+                let from = (self.source, self.demands);
+                let (copied, new) = copy_one(from, self.destination, manifest, Vec::new(), self.options, self.monitor)?;
                 self.copied.push(entry.digest);
                 self.layers += copied.layers;
                 self.bytes += copied.bytes;

@@ -26,5 +26,5 @@ pub fn docker_scopes(name: &Name) -> PolicyIdentity {
         scopes.push(format!("*.{rest}"));
         domain = rest;
     }
-    PolicyIdentity { transport: "docker", scopes }
+    PolicyIdentity { transport: "docker", scopes, docker_reference: Some(name.clone()) }
 }

@@ -15,7 +15,6 @@ mod rekor;
 
 use ::base64::Engine;
 use ::base64::engine::general_purpose::STANDARD;
-use jiff::Timestamp;
 
 pub use self::chain::Authorities;
 pub use self::payload::Payload;
@@ -24,7 +23,7 @@ pub use self::public_key::PublicKey;
 pub use self::rekor::Logs;
 use self::rekor::Signed;
 use super::SigstoreSignature;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Result, printable};
 
 /// The media type of a payload.
 pub const PAYLOAD_TYPE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
@@ -89,17 +88,17 @@ impl Trust {
     ///
     /// What is returned is true as far as the signer is to be believed; that it is about the image in question, and
     /// by the name that it should have, is still to be seen.
-    /// `now` decides about certificates whose time nobody else vouches for.
+    /// `now`, in seconds since 1970, decides about certificates for whose time nobody else vouches.
     ///
     /// # Errors
     ///
     /// `Mismatch` if the signature is not good, `Invalid` if a part of it is missing or damaged.
-    pub fn verify(&self, signature: &SigstoreSignature, now: Timestamp) -> Result<Payload> {
+    pub fn verify(&self, signature: &SigstoreSignature, now: i64) -> Result<Payload> {
         self.verify_seal(signature, now).context(|| "verifying a sigstore signature")?;
         Payload::parse(&signature.payload)
     }
 
-    fn verify_seal(&self, signature: &SigstoreSignature, now: Timestamp) -> Result<()> {
+    fn verify_seal(&self, signature: &SigstoreSignature, now: i64) -> Result<()> {
         let seal = base64(annotation(signature, SIGNATURE)?, "the signature")?;
         let payload = signature.payload.as_slice();
         let chain = signature.annotations.get(CHAIN).map(String::as_str);
@@ -133,7 +132,7 @@ impl Trust {
                 if issuer != fulcio.oidc_issuer {
                     return Err(Error::mismatch(format!(
                         "the signer's identity was proven to `{}`, not to `{}`",
-                        crate::error::printable(issuer.as_bytes()),
+                        printable(issuer.as_bytes()),
                         fulcio.oidc_issuer
                     )));
                 }
@@ -144,7 +143,7 @@ impl Trust {
                 let certificate = annotation(signature, CERTIFICATE)?.as_bytes();
                 let mut intermediates = pki.intermediates.as_ref().map_or_else(Vec::new, Authorities::to_ders);
                 intermediates.extend(chain::untrusted_intermediates(chain)?);
-                let verified = chain::verify(certificate, &intermediates, &pki.authorities, now.as_second())?;
+                let verified = chain::verify(certificate, &intermediates, &pki.authorities, now)?;
                 match &pki.subject {
                     Subject::Email(email) => verified.check_email(email)?,
                     Subject::Host(host) => verified.check_hostname(host)?,

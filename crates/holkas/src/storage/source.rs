@@ -250,5 +250,5 @@ fn identity_of(location: &Location, image: &StoredImage) -> PolicyIdentity {
     }
     scopes.push(store);
     scopes.push(format!("[{}]", crate::fs::display(&location.graph_root)));
-    PolicyIdentity { transport: "containers-storage", scopes }
+    PolicyIdentity { transport: "containers-storage", scopes, docker_reference: image.name.clone() }
 }

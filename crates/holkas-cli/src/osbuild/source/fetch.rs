@@ -10,6 +10,7 @@ use holkas::open::{Rooms, open_source};
 use holkas::policy::Policy;
 use holkas::progress::{Cancel, Monitor};
 use holkas::registry::Client;
+use holkas::verify::VerifiedBytes;
 
 use super::item::{Item, Transport};
 use crate::cli::registry::{Network, Registry};
@@ -66,7 +67,7 @@ impl Fetching {
         &self.rooms
     }
 
-    /// Opens an item's source, if the policy lets it in.
+    /// Opens an item's source, unless the policy refuses it whatever it is signed by.
     pub(super) fn open(&self, item: &Item) -> Result<Box<dyn ImageSource>> {
         let client = match item.transport {
             Transport::Docker { tls_verify: true } => Some(self.verified.clone()),
@@ -80,8 +81,13 @@ impl Fetching {
         };
         let rooms = Rooms { registries: client, storage_conf, ..self.rooms.clone() };
         let source = open_source(&item.reference()?, &rooms)?;
-        self.policy.check(&source.policy_scopes(), &source.name())?;
+        self.policy.demands(&source.policy_scopes(), &source.name())?;
         Ok(source)
+    }
+
+    /// Checks that what an item's source names fulfils what the policy demands, by its signatures, too.
+    pub(super) fn admit(&self, source: &dyn ImageSource, document: &VerifiedBytes) -> Result<()> {
+        self.policy.demands(&source.policy_scopes(), &source.name())?.check_in(source, document)
     }
 
     /// Returns how an item is copied.

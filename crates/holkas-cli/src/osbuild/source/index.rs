@@ -41,7 +41,8 @@ pub(super) fn download(items: &Items, cache: &Path, cancel: &Cancel) -> Vec<Outc
 
 fn fetch(fetching: &Fetching, item: &Item) -> Result<VerifiedBytes> {
     let shown = &item.shown;
-    let list = fetching.open(item)?.top().map_err(|error| match error.kind() {
+    let source = fetching.open(item)?;
+    let list = source.top().map_err(|error| match error.kind() {
         // osbuild's own beginning of the sentence: people search for it. What came instead is in the cause.
         ErrorKind::Mismatch => error.context(format!(
             "Downloaded manifest-list {shown} has a checksum of another document, but expected {}",
@@ -49,6 +50,7 @@ fn fetch(fetching: &Fetching, item: &Item) -> Result<VerifiedBytes> {
         )),
         _ => error,
     })?;
+    fetching.admit(&*source, &list)?;
     match is_list(&list) {
         Ok(true) => Ok(list),
         Ok(false) => Err(Error::invalid(format!("{shown} is not a manifest-list"))

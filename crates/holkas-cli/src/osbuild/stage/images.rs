@@ -41,7 +41,7 @@ pub(super) fn copy_options(remove_signatures: bool) -> CopyOptions {
 /// manifest. A build root needs nothing of containers in it for holkas, so that a policy need not be there.
 pub(super) fn policy() -> Result<Policy> {
     match environment::system_policy_file()? {
-        Some(file) => Policy::parse(&file.bytes, &display(&file.path)),
+        Some(file) => Ok(Policy::parse(&file.bytes, &display(&file.path))?.at(environment::now())),
         None => {
             say("the build root has no /etc/containers/policy.json: every image of the input is accepted");
             Ok(Policy::accept_anything())
