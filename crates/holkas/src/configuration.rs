@@ -1,4 +1,6 @@
-//! TOML files as people write them, with errors that show the file, the line, the column and the key.
+//! Configuration as people write it, with errors that show the file, the line, the column and the key: TOML here, YAML below.
+
+pub(crate) mod yaml;
 
 use std::ops::Range;
 use std::path::Path;

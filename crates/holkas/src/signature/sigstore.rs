@@ -7,6 +7,7 @@
 mod certificate;
 mod chain;
 mod der;
+mod parameters;
 mod payload;
 mod pem;
 mod private_key;
@@ -17,6 +18,7 @@ use ::base64::Engine;
 use ::base64::engine::general_purpose::STANDARD;
 
 pub use self::chain::Authorities;
+pub use self::parameters::Parameters;
 pub use self::payload::Payload;
 pub use self::private_key::{PrivateKey, SigstoreSigner};
 pub use self::public_key::PublicKey;

@@ -269,8 +269,7 @@ mod tests {
 
     #[test]
     fn a_box_is_that_of_nacl() {
-        // The example of NaCl's own documentation and tests, `secretbox.c`, shortened to its first 16 bytes; the seal
-        // is over all of them, so the whole is what libsodium gives for it.
+        // The beginning of the example of NaCl's own tests, `secretbox.c`.
         let key = *b"\x1b\x27\x55\x64\x73\xe9\x85\xd4\x62\xcd\x51\x19\x7a\x9a\x46\xc7\x60\x09\x54\x9e\xac\x64\x74\xf2\x06\xc4\xee\x08\x44\xf6\x83\x89";
         let nonce =
             *b"\x69\x69\x6e\xe9\x55\xb6\x2b\x73\xcd\x62\xbd\xa8\x75\xfc\x73\xd6\x82\x19\xe0\x03\x6b\x7a\x0b\x37";
@@ -285,5 +284,34 @@ mod tests {
             assert!(SecretBox::new(&key, &nonce).open(&changed).is_none(), "byte {n}");
         }
         assert!(SecretBox::new(&key, &nonce).open(&sealed[..TAG - 1]).is_none());
+    }
+
+    #[test]
+    fn keys_of_all_kinds_sign_and_verify() {
+        let random = SystemRandom::new();
+        let rsa = RsaKeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).expect("a key");
+        let rsa: aws_lc_rs::encoding::Pkcs8V1Der<'_> = rsa.as_der().expect("its document");
+        let p521 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P521_SHA256_ASN1_SIGNING, &random).expect("a key");
+        let edwards = Ed25519KeyPair::generate_pkcs8(&random).expect("a key");
+        let edwards_v1 = Ed25519KeyPair::generate_pkcs8v1(&random).expect("a key");
+        for (document, kind) in [
+            (rsa.as_ref(), "RSA"),
+            (p521.as_ref(), "ECDSA P-521"),
+            (edwards.as_ref(), "Ed25519"),
+            (edwards_v1.as_ref(), "Ed25519"),
+        ] {
+            let file = encrypt(document, b"p").expect("a file");
+            let key = PrivateKey::from_file(file.as_bytes(), b"p").expect(kind);
+            let (public, pem) = key.public_key().expect("its public key");
+            assert_eq!((public.kind(), PublicKey::from_pem(pem.as_bytes()).expect("a key").kind()), (kind, kind));
+            let signature = key.sign(b"text").expect("a signature");
+            public.verify(b"text", &signature).expect("it is good");
+            assert!(public.verify(b"test", &signature).is_err(), "{kind}");
+        }
+        // Nothing signs SHA-256 with P-384 here, and cosign makes no such keys.
+        let algorithm = &aws_lc_rs::signature::ECDSA_P384_SHA384_ASN1_SIGNING;
+        let p384 = EcdsaKeyPair::generate_pkcs8(algorithm, &random).expect("a key");
+        let error = PrivateKey::from_pkcs8(p384.as_ref()).expect_err("it is of another kind");
+        assert_eq!(error.kind(), crate::error::ErrorKind::Unsupported);
     }
 }
