@@ -4,7 +4,6 @@ use holkas::ErrorKind;
 use holkas::reference::Name;
 use holkas::signature::sigstore::{PrivateKey, PublicKey, SigstoreSigner};
 use holkas::signature::{Kind, Signer, SigstoreSignature};
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::kit::{NAME, SIGNATURE, World, accepted, data, decide, encoded, manifest};
@@ -12,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 fn signer(key: PrivateKey) -> SigstoreSigner {
-    SigstoreSigner::new(key, "key".to_string(), "holkas test".to_string(), Timestamp::from_second(1).unwrap())
+    SigstoreSigner::new(key, "key".to_string(), "holkas test".to_string(), 1)
 }
 
 fn sign(key: PrivateKey, name: &str) -> Result<SigstoreSignature, holkas::Error> {

@@ -7,7 +7,6 @@
 //!  "optional":{"creator":"…","timestamp":1700000000}}
 //! ```
 
-use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::error::{Context, Error, Result, printable};
@@ -35,15 +34,15 @@ impl Payload {
         parse(bytes).context(|| "reading what is signed")
     }
 
-    /// Returns the payload as containers/image writes it.
-    pub fn to_json(&self, creator: &str, time: Timestamp) -> Vec<u8> {
+    /// Returns the payload as containers/image writes it; `time` is in seconds since 1970.
+    pub fn to_json(&self, creator: &str, time: i64) -> Vec<u8> {
         let document = json!({
             "critical": {
                 "identity": { "docker-reference": self.identity },
                 "image": { "docker-manifest-digest": self.manifest.to_string() },
                 "type": TYPE,
             },
-            "optional": { "creator": creator, "timestamp": time.as_second() },
+            "optional": { "creator": creator, "timestamp": time },
         });
         strict::go_escaped(&document.to_string()).into_bytes()
     }
@@ -122,8 +121,7 @@ mod tests {
     #[test]
     fn a_payload_is_read_as_it_is_written() {
         let payload = Payload { manifest: DIGEST.parse().expect("a digest"), identity: "a.example/b:1".to_string() };
-        let time = Timestamp::from_second(1_700_000_000).expect("a time");
-        assert_eq!(String::from_utf8(payload.to_json("holkas 1", time)).expect("text"), document());
+        assert_eq!(String::from_utf8(payload.to_json("holkas 1", 1_700_000_000)).expect("text"), document());
         assert_eq!(Payload::parse(document().as_bytes()).expect("it is whole"), payload);
         let of_cosign = document().replace(r#"{"creator":"holkas 1","timestamp":1700000000}"#, "null");
         assert_eq!(Payload::parse(of_cosign.as_bytes()).expect("it is whole"), payload);

@@ -19,7 +19,6 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P521_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
     RSA_PKCS1_SHA256, RsaKeyPair,
 };
-use jiff::Timestamp;
 use poly1305::Poly1305;
 use poly1305::universal_hash::KeyInit;
 use salsa20::XSalsa20;
@@ -233,13 +232,13 @@ pub struct SigstoreSigner {
     key: PrivateKey,
     name: String,
     creator: String,
-    time: Timestamp,
+    time: i64,
 }
 
 impl SigstoreSigner {
     /// Makes a signer. `name` is what the key is called in messages, `creator` and `time` are what signatures say
-    /// about who made them, and when.
-    pub fn new(key: PrivateKey, name: String, creator: String, time: Timestamp) -> Self {
+    /// about who made them, and when, in seconds since 1970.
+    pub fn new(key: PrivateKey, name: String, creator: String, time: i64) -> Self {
         Self { key, name, creator, time }
     }
 }
