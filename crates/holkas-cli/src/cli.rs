@@ -4,6 +4,7 @@ pub(crate) mod osbuild;
 pub(crate) mod proxy;
 pub(crate) mod registry;
 pub(crate) mod resolve;
+pub(crate) mod signature;
 pub(crate) mod sync;
 pub(crate) mod unpack;
 
@@ -107,6 +108,8 @@ pub(crate) enum Command {
     /// Serve manifests and blobs of images to the program at the other end of a socket, as skopeo does
     #[command(visible_alias = "experimental-image-proxy")]
     Proxy(proxy::Proxy),
+    /// Sign a manifest, verify a signature of one, or show what a signature says
+    Signature(signature::Signature),
     /// Be osbuild's container modules: its sources, inputs and stages
     Osbuild(osbuild::Osbuild),
     /// Print the completion script for a shell
@@ -196,6 +199,8 @@ pub(crate) struct Copy {
     /// Leave signatures behind
     #[arg(long)]
     pub(crate) remove_signatures: bool,
+    #[command(flatten)]
+    pub(crate) signing: Signing,
     /// Take along what belongs to the image: signatures, attestations and bills of materials that refer to it, or that
     /// cosign keeps under tags, and what belongs to those
     #[arg(long)]
@@ -241,6 +246,31 @@ pub(crate) struct Copy {
     pub(crate) destination_registry: registry::Destination,
     #[command(flatten)]
     pub(crate) network: registry::Network,
+}
+
+/// What of copying signs.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Signing {
+    /// Sign what is written by this key of GnuPG (simple signing): each image, and the list
+    #[arg(long, value_name = "FINGERPRINT", help_heading = "Signing options")]
+    pub(crate) sign_by: Option<String>,
+    /// Read the key's passphrase from this file; without it, GnuPG asks for it
+    #[arg(long, value_name = "FILE", help_heading = "Signing options")]
+    pub(crate) sign_passphrase_file: Option<PathBuf>,
+    /// Sign for this name, HOST/PATH:TAG, instead of what the destination calls the image
+    #[arg(long, value_name = "NAME", help_heading = "Signing options")]
+    pub(crate) sign_identity: Option<String>,
+}
+
+impl Signing {
+    /// Returns it as it is meant.
+    pub(crate) fn typed(&self) -> crate::signing::Typed<'_> {
+        crate::signing::Typed {
+            by: self.sign_by.as_deref(),
+            passphrase_file: self.sign_passphrase_file.as_deref(),
+            identity: self.sign_identity.as_deref(),
+        }
+    }
 }
 
 /// What to copy of a manifest list.
@@ -548,6 +578,7 @@ impl Cli {
             Command::Cache(cache) => cache.place().json,
             Command::Sync(sync) => sync.reporting.json,
             Command::Unpack(unpack) => unpack.reporting.json,
+            Command::Signature(signature) => signature.json(),
             _ => false,
         }
     }

@@ -260,7 +260,7 @@ fn usual_auth_files() -> Vec<AuthFile> {
 }
 
 /// Returns the directories that programs are in.
-fn programs() -> Vec<PathBuf> {
+pub(crate) fn programs() -> Vec<PathBuf> {
     variable("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
 }
 

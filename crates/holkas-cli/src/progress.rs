@@ -73,6 +73,7 @@ fn plain(event: &Event<'_>) -> Option<String> {
         Event::LayerFinished { digest, reused: true, .. } => format!("  layer {} (already there)", short(digest)),
         Event::ImageFinished { image } => format!("{image}: done"),
         Event::ReferrerFinished { digest, kind, .. } => format!("  referrer {} ({kind})", short(digest)),
+        Event::Signing { signer } => format!("  signing by {signer}"),
         Event::Committing => "committing".to_string(),
         Event::SyncStarted { source, destination, number, of, dry } => {
             let what = if *dry { "Would have copied" } else { "Copying" };
@@ -120,6 +121,7 @@ fn object(event: &Event<'_>) -> Option<serde_json::Value> {
         Event::ReferrerFinished { subject, digest, kind } => {
             json!({ "event": "referrer-finished", "subject": subject, "digest": digest, "kind": kind })
         }
+        Event::Signing { signer } => json!({ "event": "signing", "signer": signer }),
         Event::Committing => json!({ "event": "committing" }),
         Event::SyncStarted { source, destination, number, of, dry } => json!({
             "event": "sync-started", "source": source, "destination": destination,

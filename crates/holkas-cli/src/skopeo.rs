@@ -9,6 +9,7 @@ mod log;
 mod login;
 mod monitor;
 mod proxy;
+mod signing;
 mod sync;
 mod words;
 
@@ -227,6 +228,9 @@ impl Call<'_> {
             "delete" => images::delete(self),
             "list-tags" => images::list_tags(self),
             "manifest-digest" => images::manifest_digest(self),
+            "standalone-sign" => signing::sign(self),
+            "standalone-verify" => signing::verify(self),
+            "untrusted-signature-dump-without-verification" => signing::dump(self),
             "login" => login::login(self),
             "logout" => login::logout(self),
             name => Err(usage(format!("`skopeo {name}` is not supported by holkas"))),

@@ -26,6 +26,7 @@ pub mod samples;
 
 pub mod tree;
 
+pub mod gpg;
 pub mod osbuild;
 pub mod peers;
 

@@ -5,12 +5,14 @@ mod gate;
 pub mod layers;
 mod list;
 mod referrers;
+mod sign;
 pub(crate) mod ticker;
 
 use std::num::NonZero;
 use std::sync::Arc;
 
 pub use self::gate::Gate;
+pub use self::sign::Signing;
 use crate::error::{Context, Error, Result};
 use crate::image::{Capabilities, Image, ImageDestination, ImageSource, LayerForm, Origin, Support};
 use crate::limits::{INDEX_DEPTH, MANIFEST};
@@ -62,6 +64,8 @@ pub struct CopyOptions {
     pub preserve_digests: bool,
     /// Leave signatures behind.
     pub remove_signatures: bool,
+    /// Sign what is written: each image, and the list, if one is copied with its images.
+    pub signing: Signing,
     /// Take along what belongs to the image: its referrers and what cosign keeps under tags, and what belongs to those.
     pub referrers: bool,
     /// Compress layers so, at this level.
@@ -95,6 +99,7 @@ impl Default for CopyOptions {
             format: None,
             preserve_digests: false,
             remove_signatures: false,
+            signing: Signing::default(),
             referrers: false,
             compress: None,
             compress_plain: None,
@@ -174,6 +179,7 @@ pub fn stage(
     monitor: &dyn Monitor,
 ) -> Result<Copied> {
     let demands = policy.demands(&source.policy_scopes(), &source.name())?;
+    sign::check(destination, &options.signing)?;
     if options.referrers {
         referrers::check(source, destination)?;
     }
@@ -203,10 +209,11 @@ fn stage_top(
             copy_one(from, destination, manifest, indexes, options, monitor).map(one)
         }
         (Document::Index(index), MultiArch::IndexOnly) => {
-            let signatures = admit_to(from, index.raw(), destination, options)?;
+            let mut signatures = admit_to(from, index.raw(), destination, options)?;
             let index = index_alone(destination, index, options)?;
             monitor.event(Event::ListStarted { images: 0, of: index.entries().len() });
             monitor.event(Event::InstancesFinished);
+            signatures.extend(sign::sign(index.digest(), destination, options, monitor)?);
             destination.put_index(&index, &signatures)?;
             let manifest_digest = *index.digest();
             let copied = Copied { manifest_digest, image_id: None, layers: 0, bytes: 0, referrers: 0 };
@@ -292,11 +299,12 @@ fn copy_one(
 ) -> Result<(Copied, Descriptor)> {
     let (source, _) = from;
     let signatures = admit_to(from, manifest.raw(), destination, options)?;
-    let image = Image::open_with(source, manifest, indexes, signatures)?;
+    let mut image = Image::open_with(source, manifest, indexes, signatures)?;
     let image_id = image.config.as_ref().map(crate::oci::ImageConfig::image_id);
     let plan = plan(source, destination, &image, options)?;
     let (descriptor, bytes) = match plan {
         Plan::AsIs => {
+            image.signatures.extend(sign::sign(image.manifest.digest(), destination, options, monitor)?);
             layers::move_layers(
                 source,
                 &image,

@@ -246,6 +246,11 @@ pub trait ImageDestination: Send + Sync {
     /// Returns what the room can hold without changing it.
     fn capabilities(&self) -> Capabilities;
 
+    /// Returns what the image will be called in a registry, where the transport knows it: signatures are for that name.
+    fn docker_reference(&self) -> Option<Name> {
+        None
+    }
+
     /// Returns the digest of what the reference names before anything is put; `None` for nothing, and for a room that
     /// does not tell.
     fn announced(&self) -> Result<Option<Digest>> {

@@ -4,6 +4,7 @@
 pub mod error;
 pub mod progress;
 
+pub mod child;
 mod fan_out;
 pub mod fs;
 pub mod limits;

@@ -39,6 +39,10 @@ pub const ARCHIVE_MANIFEST: Limit = Limit { bytes: MIB, what: "manifest.json of 
 pub const LAYOUT_INDEX: Limit = Limit { bytes: 64 * MIB, what: "index.json" };
 /// Configuration files of the user: policy.json, storage.conf, images.toml.
 pub const CONFIGURATION: Limit = Limit { bytes: 16 * MIB, what: "configuration file" };
+/// How long GnuPG may take to sign: it may ask a person for a passphrase, or for a touch of a key.
+pub const GPG_TIME: Duration = Duration::from_secs(120);
+/// The file with the passphrase of a secret key, as that of a typed secret.
+pub const PASSPHRASE: Limit = Limit { bytes: 32 << 10, what: "passphrase file" };
 /// A file of public keys: a key has some KiB, and a few hundred signatures by others at most.
 pub const KEYS: Limit = Limit { bytes: 16 * MIB, what: "file of keys" };
 /// The arguments of a stage of osbuild: some hundred bytes an image and list, of which real builds have hundreds.

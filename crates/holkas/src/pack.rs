@@ -183,6 +183,10 @@ impl ImageDestination for Named<'_> {
         self.room.destination().name()
     }
 
+    fn docker_reference(&self) -> Option<Name> {
+        self.room.destination().docker_reference()
+    }
+
     fn capabilities(&self) -> Capabilities {
         self.room.destination().capabilities()
     }

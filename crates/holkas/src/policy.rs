@@ -209,13 +209,15 @@ impl Candidate<'_> {
         }
     }
 
-    /// Returns an error unless one of the signatures is accepted. All are asked until one is.
-    fn one_signature(&self, mut accepts: impl FnMut(&UntrustedSignature) -> Result<()>) -> Result<()> {
+    /// Returns an error unless one of the signatures is accepted. All are asked until one is; those of another kind than
+    /// the requirement's say nothing, which is `None`.
+    fn one_signature(&self, mut accepts: impl FnMut(&UntrustedSignature) -> Option<Result<()>>) -> Result<()> {
         let mut reasons = Vec::new();
         for signature in self.signatures {
             match accepts(signature) {
-                Ok(()) => return Ok(()),
-                Err(error) => reasons.push(error),
+                None => {}
+                Some(Ok(())) => return Ok(()),
+                Some(Err(error)) => reasons.push(error),
             }
         }
         match reasons.len() {

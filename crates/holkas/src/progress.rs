@@ -22,6 +22,8 @@ pub enum Event<'a> {
     LayerFinished { digest: &'a str, bytes: u64, reused: bool },
     /// So many signatures of the image that was just begun go along.
     SignaturesFound { image: &'a str, signatures: usize },
+    /// A new signature is made, by a kind of signer.
+    Signing { signer: &'a str },
     /// All layers are at the destination; `config` (blob digest) and the manifest with its signatures follow.
     LayersFinished { image: &'a str, config: &'a str },
     /// Work on a list has begun: `images` of its `of` entries are copied.

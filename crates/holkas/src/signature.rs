@@ -4,6 +4,8 @@
 //! a zero byte, `sigstore-json`, a line feed, and a JSON object with `mimeType`, `payload` (base64) and `annotations`.
 //! Nothing here is proof of anything: only a policy verifies.
 
+pub mod openpgp;
+pub mod payload;
 pub mod sigstore;
 
 use std::collections::BTreeMap;

@@ -204,7 +204,7 @@ impl<'a> Worker<'a> {
             ImageReference::Dir(_) => None,
             _ => Some((self.options.open_destination)(&image.destination)?),
         };
-        let skips = !demands.need_signatures();
+        let skips = !demands.need_signatures() && self.copy.signing.signers.is_empty();
         if skips && let Some(digest) = present::present(&*source, &image.destination, room.as_deref(), &self.copy)? {
             self.monitor.event(Event::SyncPresent { destination: &destination });
             return Ok(State::Present(digest));

@@ -15,7 +15,7 @@ use serde_json::Value;
 const STOREYS: [&[&str]; 9] = [
     &["error"],
     &["progress", "limits"],
-    &["oci", "fs", "fan_out"],
+    &["oci", "fs", "fan_out", "child"],
     &["verify", "compress", "reference", "configuration"],
     &["oci/config", "oci/manifest", "oci/index", "oci/schema1", "oci/document", "signature"],
     &["image", "unpack", "layer_tar", "cache"],

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use holkas::oci::Format;
 
-use super::{MultiArch, Reporting, format, registry};
+use super::{MultiArch, Reporting, Signing, format, registry};
 
 /// `sync`
 #[derive(Debug, Args)]
@@ -56,6 +56,8 @@ pub(crate) struct SyncImages {
     /// Leave signatures behind
     #[arg(long)]
     pub(crate) remove_signatures: bool,
+    #[command(flatten)]
+    pub(crate) signing: Signing,
     /// How many images are copied at once
     #[arg(long, value_name = "N", default_value = "4")]
     pub(crate) jobs: std::num::NonZeroUsize,

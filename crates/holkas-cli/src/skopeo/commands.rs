@@ -16,8 +16,7 @@ pub(crate) struct Command {
     pub(crate) flags: fn() -> Vec<Flag>,
 }
 
-const SIGNING: &str = "images cannot be signed";
-const VERIFYING: &str = "signatures cannot be verified";
+const SIGNING: &str = "it signs by keys of GnuPG alone, with --sign-by";
 const ENCRYPTION: &str = "layers are neither encrypted nor decrypted";
 const DAEMON: &str = "the transport docker-daemon is not there";
 
@@ -116,16 +115,21 @@ pub(crate) const COMMANDS: [Command; 16] = [
         arguments: "[command options] MANIFEST DOCKER-REFERENCE KEY-FINGERPRINT --output|-o SIGNATURE",
         about: "Sign a manifest in a file",
         hidden: false,
-        lacking: Some(SIGNING),
-        flags: || vec![short('o', text("output", "SIGNATURE", "")), text("passphrase-file", "PATH", "")],
+        lacking: None,
+        flags: || {
+            vec![
+                short('o', text("output", "SIGNATURE", "Write the signature into this file")),
+                text("passphrase-file", "PATH", "The file with the key's passphrase"),
+            ]
+        },
     },
     Command {
         name: "standalone-verify",
         arguments: "MANIFEST DOCKER-REFERENCE KEY-FINGERPRINTS SIGNATURE",
         about: "Verify the signature of a manifest in a file",
         hidden: false,
-        lacking: Some(VERIFYING),
-        flags: || vec![text("public-key-file", "FILE", "")],
+        lacking: None,
+        flags: || vec![text("public-key-file", "FILE", "Take the public keys from this file, not from GnuPG")],
     },
     Command {
         name: "sync",
@@ -140,7 +144,7 @@ pub(crate) const COMMANDS: [Command; 16] = [
         arguments: "SIGNATURE",
         about: "Show what a signature says, without verifying it",
         hidden: true,
-        lacking: Some("signatures are carried, not read"),
+        lacking: None,
         flags: Vec::new,
     },
     Command {
@@ -201,7 +205,7 @@ fn copy() -> Vec<Flag> {
         lacking(ENCRYPTION, flag("decryption-key", Kind::Texts, "strings", "Keys to decrypt layers with")),
         lacking(ENCRYPTION, flag("encrypt-layer", Kind::Texts, "ints", "Layers to encrypt")),
         lacking(ENCRYPTION, flag("encryption-key", Kind::Texts, "strings", "Keys to encrypt layers with")),
-        lacking(SIGNING, text("sign-identity", "string", "The name that a signature is for")),
+        text("sign-identity", "string", "Sign for this name, not for what the destination calls the image"),
     ];
     let destination = vec![
         on("dest-compress", "Compress layers (dir: destinations)"),
@@ -283,11 +287,11 @@ fn shared_copy() -> Vec<Flag> {
         on("preserve-digests", "Fail rather than change a digest"),
         lacking("signatures are left behind by --remove-signatures", on("remove-list-signatures", "")),
         on("remove-signatures", "Leave signatures behind"),
-        lacking(SIGNING, text("sign-by", "FINGERPRINT", "Sign by a GPG key")),
+        text("sign-by", "FINGERPRINT", "Sign by this key of GnuPG"),
         lacking(SIGNING, text("sign-by-sigstore", "PATH", "Sign as a file of parameters says")),
         lacking(SIGNING, text("sign-by-sigstore-private-key", "PATH", "Sign by a sigstore key")),
         lacking(SIGNING, text("sign-by-sq-fingerprint", "FINGERPRINT", "Sign by a Sequoia key")),
-        lacking(SIGNING, text("sign-passphrase-file", "PATH", "The file with the key's passphrase")),
+        text("sign-passphrase-file", "PATH", "The file with the key's passphrase"),
     ]
 }
 

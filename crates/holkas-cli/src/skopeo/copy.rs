@@ -12,6 +12,7 @@ use holkas::oci::{Compression, Format, Platform};
 use holkas::reference::{DockerArchiveReference, ImageReference, Name};
 
 use super::log::{Level, log, quoted};
+use super::signing::signing;
 use super::{Call, Failure, reference, usage};
 use crate::commands::copy::{Request, Side, perform};
 
@@ -157,6 +158,7 @@ pub(crate) fn options(call: &Call<'_>, to: Option<&ImageReference>) -> Result<Co
             .filter(|_| changeable || preserve_digests)
             .or(compress.filter(|(to, _)| *to == Compression::Zstd).map(|_| Format::Oci)),
         yields: true,
+        signing: signing(call)?,
         preserve_digests,
         remove_signatures: given.on("remove-signatures"),
         compress,

@@ -129,7 +129,7 @@ fn invisible(c: char) -> bool {
 }
 
 /// Returns a time in seconds since 1970 in UTC, as RFC 3339 has it.
-fn rfc3339(seconds: u64) -> String {
+pub(crate) fn rfc3339(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = date(days);
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)

@@ -76,6 +76,7 @@ impl Monitor for Lines {
                 self.signed.store(true, Ordering::Relaxed);
                 self.say("Checking if image destination supports signatures");
             }
+            Event::Signing { signer } => self.say(&format!("Creating signature: Signing image using {signer}")),
             Event::LayersFinished { config, .. } => {
                 self.say(&format!("Copying config {config}"));
                 self.say("Writing manifest to image destination");

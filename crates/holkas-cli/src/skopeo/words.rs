@@ -113,6 +113,13 @@ fn words(line: &str, first: bool, unchangeable: Unchangeable) -> String {
     if let Some(image) = line.strip_prefix("syncing ") {
         return format!("Error copying ref {}", quoted(image));
     }
+    if let Some(rest) = ["a signature was required", "none of the signatures were accepted", "signature for "]
+        .into_iter()
+        .find(|start| line.starts_with(start))
+        .and(line.get(1..))
+    {
+        return format!("{}{rest}", line[..1].to_uppercase());
+    }
     if line.starts_with("source image rejected: checking ") {
         return "Source image rejected".to_string();
     }

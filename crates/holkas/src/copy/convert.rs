@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use serde_json::{Map, Value};
 
-use super::{CopyOptions, Rewrite, layers};
+use super::{CopyOptions, Rewrite, layers, sign};
 use crate::compress::{self, Compression};
 use crate::error::{Context, Error, Result};
 use crate::image::{
@@ -42,7 +42,9 @@ pub fn move_converted(
     let config = config(image, format, options.rewrite)?;
     let manifest = new_manifest(image, format, &config, &converted, options.rewrite)?;
     let new = Converted { source, config, manifest, layers: converted, old: image, options };
-    let image = Image::open_with(&new, new.parsed()?, Vec::new(), Vec::new())?;
+    let manifest = new.parsed()?;
+    let signatures = sign::sign(manifest.digest(), destination, options, monitor)?;
+    let image = Image::open_with(&new, manifest, Vec::new(), signatures)?;
     let order = destination.capabilities().order;
     let by_old_names = ByOldNames { new: &new, monitor };
     let monitor = match options.rewrite {

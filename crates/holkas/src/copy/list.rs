@@ -65,7 +65,7 @@ impl<'a> Lists<'a> {
                 self.source.name()
             )));
         }
-        let signatures = admit_to((self.source, self.demands), index.raw(), self.destination, self.options)?;
+        let mut signatures = admit_to((self.source, self.demands), index.raw(), self.destination, self.options)?;
         let format = self.format(index, &signatures)?;
         let wanted = self.wanted(index, place)?;
         let of = index.entries().iter().filter(|entry| wanted.contains(&entry.digest)).count();
@@ -109,6 +109,7 @@ impl<'a> Lists<'a> {
             &changed
         };
         self.monitor.event(Event::InstancesFinished);
+        signatures.extend(super::sign::sign(new.digest(), self.destination, self.options, self.monitor)?);
         match place {
             Place::Top => self.destination.put_index(new, &signatures)?,
             Place::Within => self.destination.put_index_within(new, &signatures)?,

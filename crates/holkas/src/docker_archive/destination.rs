@@ -202,6 +202,13 @@ impl ImageDestination for DockerArchiveDestination {
         name_of(&self.reference)
     }
 
+    fn docker_reference(&self) -> Option<Name> {
+        match &self.reference.select {
+            ArchiveSelect::Tag(name) => Some(name.clone()),
+            ArchiveSelect::Only | ArchiveSelect::Position(_) => None,
+        }
+    }
+
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             docker: Support::Native,

@@ -6,7 +6,10 @@ use super::Candidate;
 use super::identity::SignedIdentity;
 use super::keys::Keys;
 use super::requirements::{only, signed_identity, text};
-use crate::error::{Error, Result, printable};
+use crate::error::{Context, Error, Result, printable};
+use crate::signature::Kind;
+use crate::signature::openpgp::{self, KeyRing};
+use crate::signature::payload::Payload;
 
 /// The requirement.
 #[derive(Debug, Clone)]
@@ -39,7 +42,30 @@ impl SignedBy {
 
     /// Returns an error unless one signature fulfils the requirement.
     pub(super) fn check(&self, image: &Candidate<'_>) -> Result<()> {
-        let _ = (self.key_type, &self.keys, &self.identity);
-        image.one_signature(|_| Err(Error::refused("`signedBy` is not implemented yet in this version")))
+        if let KeyType::Unimplemented(name) = self.key_type {
+            return Err(Error::refused(format!("Unimplemented \"keyType\" value \"{name}\"")));
+        }
+        if !image.signatures.iter().any(|signature| matches!(signature.kind(), Ok(Kind::Simple(_)))) {
+            return image.one_signature(|_| None);
+        }
+        let files = self.keys.read()?;
+        let ring =
+            KeyRing::parse(files.iter().map(Vec::as_slice)).context(|| "reading the keys that the policy names")?;
+        if ring.is_empty() {
+            return Err(Error::refused("No public keys imported"));
+        }
+        image.one_signature(|signature| match signature.kind() {
+            Ok(Kind::Simple(message)) => Some(self.accepts(message, &ring, image)),
+            // What is damaged within its envelope is of the other kind, too.
+            Ok(Kind::Sigstore(_) | Kind::Unknown(_)) | Err(_) => None,
+        })
+    }
+
+    /// Returns an error unless a signature is by one of the keys, for this manifest, and for the right name.
+    fn accepts(&self, message: &[u8], ring: &KeyRing, image: &Candidate<'_>) -> Result<()> {
+        let signed = openpgp::verify(message, ring, image.now).context(|| "Invalid GPG signature")?;
+        let payload = Payload::parse(&signed.payload)?;
+        image.check_digest(&payload.manifest)?;
+        self.identity.check(&payload.identity, image)
     }
 }

@@ -55,31 +55,35 @@ impl SigstoreSigned {
     pub(super) fn check(&self, image: &Candidate<'_>) -> Result<()> {
         // Of what an image has, only signatures as cosign makes them count; what else there is cannot say no.
         let (mut others, mut attachments) = (0, 0);
-        let mut candidates = Vec::new();
-        for signature in image.signatures {
-            match signature.kind() {
-                Ok(Kind::Sigstore(found)) if found.mime_type != PAYLOAD_TYPE => attachments += 1,
-                Ok(Kind::Sigstore(_)) | Err(_) => candidates.push(signature.clone()),
-                Ok(Kind::Simple(_) | Kind::Unknown(_)) => others += 1,
+        let mut trust = None;
+        let accepted = image.one_signature(|signature| match signature.kind() {
+            Ok(Kind::Sigstore(found)) if found.mime_type == PAYLOAD_TYPE => {
+                let trust = match &trust {
+                    Some(trust) => trust,
+                    None => match self.signers.read() {
+                        Ok(read) => trust.insert(read),
+                        Err(error) => return Some(Err(error)),
+                    },
+                };
+                Some(self.accept(&found, trust, image))
             }
-        }
-        if candidates.is_empty() && others + attachments > 0 {
+            Ok(Kind::Sigstore(_)) => {
+                attachments += 1;
+                None
+            }
+            Ok(Kind::Simple(_) | Kind::Unknown(_)) => {
+                others += 1;
+                None
+            }
+            Err(error) => Some(Err(error)),
+        });
+        if accepted.is_err() && others + attachments == image.signatures.len() && !image.signatures.is_empty() {
             return Err(Error::refused(format!(
                 "a signature was required, but no signature exists ({others} non-sigstore signatures, \
                  {attachments} sigstore non-signature attachments)"
             )));
         }
-        let mut trust = None;
-        Candidate { signatures: &candidates, ..*image }.one_signature(|signature| {
-            let trust = match &mut trust {
-                Some(trust) => trust,
-                none => none.insert(self.signers.read()?),
-            };
-            match signature.kind()? {
-                Kind::Sigstore(found) => self.accept(&found, trust, image),
-                Kind::Simple(_) | Kind::Unknown(_) => Err(Error::refused("it is not a sigstore signature")),
-            }
-        })
+        accepted
     }
 
     fn accept(&self, signature: &SigstoreSignature, trust: &Trust, image: &Candidate<'_>) -> Result<()> {

@@ -17,6 +17,7 @@ use crate::image::{
 };
 use crate::oci::{Digest, Index};
 use crate::reference::DockerReference;
+use crate::reference::Name;
 use crate::signature::UntrustedSignature;
 use crate::verify::VerifiedBytes;
 
@@ -151,6 +152,10 @@ impl RegistryDestination {
 impl ImageDestination for RegistryDestination {
     fn name(&self) -> String {
         format!("docker:{}", self.reference)
+    }
+
+    fn docker_reference(&self) -> Option<Name> {
+        Some(self.reference.name().clone())
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -339,6 +339,10 @@ impl ImageDestination for StorageDestination {
         )
     }
 
+    fn docker_reference(&self) -> Option<Name> {
+        self.names.first().cloned()
+    }
+
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             docker: Support::Native,

@@ -1,23 +1,17 @@
-//! Credential helpers: `docker-credential-NAME`, the only programs that this library runs.
+//! Credential helpers: `docker-credential-NAME`, programs that keep secrets.
 //!
 //! A helper gets its order as argument (`get`, `store`, `erase`, `list`), the rest on standard input, and answers in
 //! JSON on standard output; what it says when it fails is text there.
 //! It inherits the environment, as its keyring or cloud is named there.
 //! <https://github.com/docker/docker-credential-helpers>
 
-use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Instant;
+use std::process::Command;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::OFlags;
-use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::{Value, json};
 
 use super::Secret;
+use crate::child::{self, Bounds};
 use crate::error::{Context, Error, ErrorKind, Result, printable};
 use crate::fs::named::find_program;
 use crate::limits::{HELPER_OUTPUT, HELPER_TIME, TYPED_SECRET};
@@ -37,11 +31,7 @@ pub(super) struct Helper<'a> {
 }
 
 /// What a helper did.
-struct Answer {
-    status: ExitStatus,
-    stdout: Vec<u8>,
-    stderr: Vec<u8>,
-}
+struct Answer(child::Answer);
 
 /// Returns an error unless the name is one of a helper: letters, digits, `.`, `_` and `-`, and no path.
 pub(super) fn check_name(name: &str) -> Result<()> {
@@ -74,10 +64,10 @@ impl<'a> Helper<'a> {
     pub(super) fn get(&self, server: &str) -> Result<Option<(String, Secret)>> {
         let frame = || self.frame("asking");
         let answer = self.run("get", server.as_bytes()).context(frame)?;
-        if !answer.status.success() {
+        if !answer.0.status.success() {
             return if answer.has_nothing() { Ok(None) } else { Err(answer.failure(None)).context(frame) };
         }
-        let fields = json::parse_object(&answer.stdout).context(|| "reading its answer").context(frame)?;
+        let fields = json::parse_object(&answer.0.stdout).context(|| "reading its answer").context(frame)?;
         let text = |key: &str| match fields.get(key) {
             None | Some(Value::Null) => Ok(String::new()),
             Some(Value::String(text)) => Ok(text.clone()),
@@ -91,7 +81,7 @@ impl<'a> Helper<'a> {
     pub(super) fn store(&self, server: &str, user: &str, password: &Secret) -> Result<()> {
         let order = json!({ "ServerURL": server, "Username": user, "Secret": password.expose() });
         let answer = self.run("store", order.to_string().as_bytes()).context(|| self.frame("storing with"))?;
-        if answer.status.success() {
+        if answer.0.status.success() {
             return Ok(());
         }
         Err(answer.failure(Some(password))).context(|| self.frame("storing with"))
@@ -100,8 +90,8 @@ impl<'a> Helper<'a> {
     /// Has the helper forget a server, and returns whether it knew it.
     pub(super) fn erase(&self, server: &str) -> Result<bool> {
         let answer = self.run("erase", server.as_bytes()).context(|| self.frame("erasing with"))?;
-        if answer.status.success() || answer.has_nothing() {
-            return Ok(answer.status.success());
+        if answer.0.status.success() || answer.has_nothing() {
+            return Ok(answer.0.status.success());
         }
         Err(answer.failure(None)).context(|| self.frame("erasing with"))
     }
@@ -110,10 +100,10 @@ impl<'a> Helper<'a> {
     pub(super) fn list(&self) -> Result<Vec<String>> {
         let frame = || self.frame("listing with");
         let answer = self.run("list", b"unused").context(frame)?;
-        if !answer.status.success() {
+        if !answer.0.status.success() {
             return Err(answer.failure(None)).context(frame);
         }
-        Ok(json::parse_object(&answer.stdout).context(frame)?.into_iter().map(|(server, _)| server).collect())
+        Ok(json::parse_object(&answer.0.stdout).context(frame)?.into_iter().map(|(server, _)| server).collect())
     }
 
     fn frame(&self, doing: &str) -> String {
@@ -122,106 +112,28 @@ impl<'a> Helper<'a> {
 
     fn run(&self, order: &str, input: &[u8]) -> Result<Answer> {
         TYPED_SECRET.check(input.len() as u64)?;
-        let mut command = Command::new(&self.program);
-        command.arg(order).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().context(|| format!("starting `{}`", crate::fs::display(&self.program)))?;
-        let talked = talk(&mut child, input);
-        if talked.is_err() {
-            // It may just have ended by itself.
-            let _already_gone = child.kill();
-        }
-        let status = child.wait().map_err(Error::from)?;
-        let (stdout, stderr) = talked?;
-        Ok(Answer { status, stdout, stderr })
+        let bounds = Bounds { time: HELPER_TIME, output: HELPER_OUTPUT };
+        child::run(Command::new(&self.program).arg(order), input, bounds).map(Answer)
     }
 }
 
 impl Answer {
     fn has_nothing(&self) -> bool {
-        self.stdout.trim_ascii_start().starts_with(NOT_FOUND.as_bytes())
+        self.0.stdout.trim_ascii_start().starts_with(NOT_FOUND.as_bytes())
     }
 
     /// Returns the error of a helper that failed, with what it said: escaped, shortened, without secrets.
     fn failure(&self, secret: Option<&Secret>) -> Error {
-        let said = if self.stdout.trim_ascii().is_empty() { &self.stderr } else { &self.stdout };
+        let said = if self.0.stdout.trim_ascii().is_empty() { &self.0.stderr } else { &self.0.stdout };
         let mut said = String::from_utf8_lossy(said.trim_ascii()).into_owned();
         if let Some(secret) = secret.filter(|secret| !secret.expose().is_empty()) {
             said = said.replace(secret.expose(), "***");
         }
         // An object may be an answer, or the order come back: with the secret in it.
         if said.is_empty() || said.contains('{') {
-            return Error::new(ErrorKind::Io, format!("it failed ({})", self.status));
+            return Error::new(ErrorKind::Io, format!("it failed ({})", self.0.status));
         }
         let told: String = said.chars().take(TOLD).collect();
-        Error::new(ErrorKind::Io, format!("it failed ({}) and said: {}", self.status, printable(told.as_bytes())))
+        Error::new(ErrorKind::Io, format!("it failed ({}) and said: {}", self.0.status, printable(told.as_bytes())))
     }
-}
-
-/// Gives a child its input and returns what it wrote, until it ends. What it leaves running is not waited for.
-fn talk(child: &mut Child, input: &[u8]) -> Result<(Vec<u8>, Vec<u8>)> {
-    let end = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).context(|| "watching it")?;
-    let mut input = input;
-    let mut stdin = child.stdin.take();
-    let mut stdout = child.stdout.take().map(OwnedFd::from);
-    let mut stderr = child.stderr.take().map(OwnedFd::from);
-    let ours = [stdin.as_ref().map(AsFd::as_fd), stdout.as_ref().map(AsFd::as_fd), stderr.as_ref().map(AsFd::as_fd)];
-    for fd in ours.into_iter().flatten() {
-        rustix::fs::fcntl_setfl(fd, OFlags::NONBLOCK).context(|| "preparing its pipes")?;
-    }
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let deadline = Instant::now() + HELPER_TIME;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(Error::new(ErrorKind::Io, format!("it did not end within {} seconds", HELPER_TIME.as_secs())));
-        }
-        let ended = {
-            let mut watched = vec![PollFd::new(&end, PollFlags::IN)];
-            watched.extend(stdin.as_ref().map(|fd| PollFd::new(fd, PollFlags::OUT)));
-            watched.extend(stdout.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
-            watched.extend(stderr.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
-            let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
-            match poll(&mut watched, Some(&left)) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(error) => return Err(error).context(|| "waiting for it"),
-            }
-            !watched[0].revents().is_empty()
-        };
-        if let Some(pipe) = &mut stdin {
-            match pipe.write(input) {
-                Ok(written) => input = &input[written..],
-                Err(error)
-                    if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted) => {}
-                // A helper need not read what it does not need.
-                Err(_closed) => input = &[],
-            }
-            if input.is_empty() {
-                stdin = None;
-            }
-        }
-        pump(&mut stdout, &mut out)?;
-        pump(&mut stderr, &mut err)?;
-        HELPER_OUTPUT.check(out.len() as u64)?;
-        err.truncate(HELPER_OUTPUT.bytes as usize);
-        if ended {
-            return Ok((out, err));
-        }
-    }
-}
-
-/// Reads what a pipe holds, and lets go of it at its end.
-fn pump(pipe: &mut Option<OwnedFd>, into: &mut Vec<u8>) -> Result<()> {
-    let mut buffer = [0; 4096];
-    // A bound, or a child that writes without end would keep us from looking at its time and size.
-    for _ in 0..=HELPER_OUTPUT.bytes / 4096 {
-        let Some(fd) = pipe else { return Ok(()) };
-        match rustix::io::read(fd, &mut buffer) {
-            Ok(0) => *pipe = None,
-            Ok(n) => into.extend_from_slice(&buffer[..n]),
-            Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => return Ok(()),
-            Err(error) => return Err(error).context(|| "reading what it says"),
-        }
-    }
-    Ok(())
 }

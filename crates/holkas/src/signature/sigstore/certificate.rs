@@ -4,7 +4,6 @@
 //! a root, e-mail addresses, and the issuer of the identity that Fulcio writes into its certificates.
 
 use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
 
 use super::der::{
     BIT_STRING, BOOLEAN, Element, GENERALIZED_TIME, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, Reader, SEQUENCE,
@@ -164,7 +163,8 @@ fn time(element: Element<'_>) -> Result<i64> {
         return Err(invalid());
     }
     let time = DateTime::strptime(format, &text).map_err(|_| invalid())?;
-    Ok(TimeZone::UTC.to_timestamp(time).map_err(|_| invalid())?.as_second())
+    // Not by way of a time stamp: those end before the year 9999 does, which stands for "never".
+    Ok(time.duration_since(DateTime::constant(1970, 1, 1, 0, 0, 0, 0)).as_secs())
 }
 
 #[cfg(test)]
