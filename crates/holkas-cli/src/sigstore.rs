@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use holkas::error::{Context, Error, ErrorKind, Result};
 use holkas::fs::display;
 use holkas::fs::named::read_file_or_pipe;
-use holkas::limits::{KEYS, TYPED_SECRET};
+use holkas::limits::{KEYS, PASSPHRASE};
 use holkas::progress::Cancel;
 use holkas::registry::auth::Secret;
 use holkas::signature::sigstore::{Parameters, PrivateKey, SigstoreSigner};
@@ -67,7 +67,7 @@ pub(crate) fn signer(file: &Path, passphrase: &Secret) -> Result<SigstoreSigner>
         .context(frame)?;
     let key = PrivateKey::from_file(&bytes, passphrase.expose().as_bytes()).context(frame)?;
     let creator = concat!("holkas ", env!("CARGO_PKG_VERSION"));
-    Ok(SigstoreSigner::new(key, format!("sigstore key {}", display(file)), creator.to_string(), environment::now()))
+    Ok(SigstoreSigner::new(key, "a sigstore signature".to_string(), creator.to_string(), environment::now()))
 }
 
 /// Returns who signs as a file of parameters says.
@@ -112,7 +112,7 @@ fn typed(prompt: &str, key: &Path, cancel: &Cancel) -> Result<Secret> {
 
 fn first_line(file: &Path) -> Result<Secret> {
     let frame = || format!("reading passphrase file `{}`", display(file));
-    let (bytes, _) = read_file_or_pipe(file, TYPED_SECRET)?
+    let (bytes, _) = read_file_or_pipe(file, PASSPHRASE)?
         .ok_or_else(|| Error::new(ErrorKind::Io, "no such file or directory"))
         .context(frame)?;
     // Like gpg, and like skopeo: the first line, with all the spaces that it has.

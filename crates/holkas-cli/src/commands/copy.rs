@@ -67,7 +67,7 @@ pub(crate) fn run(arguments: &cli::Copy, setting: &Setting<'_>) -> Result<()> {
         format: arguments.format,
         preserve_digests: arguments.preserve_digests,
         remove_signatures: arguments.remove_signatures,
-        signing: arguments.signing.typed().signing()?,
+        signing: arguments.signing.typed().signing(setting.cancel)?,
         referrers: arguments.referrers,
         compress: compress(arguments, &to),
         decompress: arguments.dest_decompress && matches!(to, ImageReference::Dir(_)),

@@ -60,7 +60,7 @@ pub(crate) fn run(arguments: &SyncImages, setting: &Setting<'_>) -> Result<()> {
             format: arguments.format,
             preserve_digests: arguments.preserve_digests,
             remove_signatures: arguments.remove_signatures,
-            signing: arguments.signing.typed().signing()?,
+            signing: arguments.signing.typed().signing(setting.cancel)?,
             allow_changes: arguments.allow_changes,
             ..CopyOptions::default()
         },

@@ -236,7 +236,7 @@ pub struct SigstoreSigner {
 }
 
 impl SigstoreSigner {
-    /// Makes a signer. `name` is what the key is called in messages, `creator` and `time` are what signatures say
+    /// Makes a signer. `name` is what the way of signing is called in messages, `creator` and `time` are what signatures say
     /// about who made them, and when, in seconds since 1970.
     pub fn new(key: PrivateKey, name: String, creator: String, time: i64) -> Self {
         Self { key, name, creator, time }
@@ -249,14 +249,13 @@ impl Signer for SigstoreSigner {
     }
 
     fn sign(&self, manifest: &Digest, identity: &Name) -> Result<UntrustedSignature> {
-        let frame = || format!("signing `{identity}` with {}", self.name);
         if identity.tag().is_none() && identity.digest().is_none() {
             // Without either, a signature of an old image would be good for the name's every image.
-            return Err(Error::invalid("an image's name can be signed only with a tag or a digest").context(frame()));
+            return Err(Error::invalid(format!("`{identity}` can be signed only with a tag or a digest")));
         }
         let payload = Payload { manifest: manifest.clone(), identity: identity.to_string() };
         let payload = payload.to_json(&self.creator, self.time);
-        let signature = STANDARD.encode(self.key.sign(&payload).context(frame)?);
+        let signature = STANDARD.encode(self.key.sign(&payload)?);
         let annotations = [(SIGNATURE.to_string(), signature)].into();
         Ok((&SigstoreSignature { mime_type: PAYLOAD_TYPE.to_string(), payload, annotations }).into())
     }
