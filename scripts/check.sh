@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # The peers that the tests compare with, and what the tests, the build and this script call.
 PACKAGES=(
     skopeo podman buildah umoci containers-storage runc bubblewrap docker-registry apache2-utils
-    busybox-static attr libcap2-bin zstd e2fsprogs util-linux mount tar
+    busybox-static gnupg attr libcap2-bin zstd e2fsprogs util-linux mount tar
     build-essential pkg-config ca-certificates openssl python3-minimal shellcheck
 )
 TARGET=x86_64-unknown-linux-gnu

@@ -18,6 +18,7 @@ use std::process::{Command, Stdio};
 
 use client::{Client, Failure, pair, proxy};
 use common::{finish, holkas, run};
+use holkas_testkit::gpg::{Gpg, payload};
 use holkas_testkit::image::{BuiltImage, Compression, ImageBuilder, IndexBuilder, sha256_digest};
 use holkas_testkit::oddities::{odd_image, pattern};
 use holkas_testkit::tar::TarBuilder;
@@ -382,6 +383,45 @@ fn the_policy_is_obeyed() {
     });
     let Failure(_, error) = client.plain("Initialize", json!([])).unwrap_err();
     assert!(error.contains("none.json"), "{error}");
+    client.shutdown();
+}
+
+/// The signature of a list does not vouch for an image of it, nor the other way round.
+#[test]
+fn a_list_and_the_image_of_it_must_be_signed() {
+    let temp = tempfile::tempdir().unwrap();
+    let at = |name: &str| temp.path().join(name).display().to_string();
+    let (gpg, name) = (Gpg::new(), "registry.example.com/a/b:1");
+    let key = gpg.key("somebody", "never");
+    let keys = gpg.file("keys.gpg", &gpg.public(&key)).display().to_string();
+    let image = oci();
+    let index = IndexBuilder::oci().image(&image).build();
+    let signature = |digest: String| gpg.sign(&key, payload(&digest, name).as_bytes(), &[]);
+    for (dir, list, instance) in [("both", true, true), ("list", true, false), ("image", false, true)] {
+        index.write_dir(at(dir));
+        if list {
+            fs::write(format!("{}/signature-1", at(dir)), signature(index.digest())).unwrap();
+        }
+        if instance {
+            let hex = &image.digest()[7..];
+            fs::write(format!("{}/{hex}.signature-1", at(dir)), signature(image.digest())).unwrap();
+        }
+    }
+    let identity = json!({"type": "exactReference", "dockerReference": name});
+    let signed = json!({"type": "signedBy", "keyType": "GPGKeys", "keyPath": keys, "signedIdentity": identity});
+    fs::write(at("policy.json"), json!({"default": [signed]}).to_string()).unwrap();
+    let mut command = holkas();
+    command.args(["proxy", "--policy", &at("policy.json")]);
+    let client = Client::initialized(command);
+    let both = client.open(&format!("dir:{}", at("both")));
+    assert_eq!(client.piped("GetManifest", json!([both])).unwrap().0, image.digest());
+    let Failure(_, error) = client.plain("OpenImage", json!([format!("dir:{}", at("image"))])).unwrap_err();
+    assert!(error.contains("a signature was required, but no signature exists"), "{error}");
+    let list = client.open(&format!("dir:{}", at("list")));
+    for method in ["GetManifest", "GetFullConfig", "GetLayerInfoPiped"] {
+        let Failure(_, error) = client.pipe(method, json!([list])).unwrap_err();
+        assert!(error.contains("a signature was required, but no signature exists"), "{method}: {error}");
+    }
     client.shutdown();
 }
 
