@@ -16,31 +16,31 @@ use holkas_testkit::peers::Peer;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-pub const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
-pub const PROMISE: &str = "dev.sigstore.cosign/bundle";
-pub const CERTIFICATE: &str = "dev.sigstore.cosign/certificate";
-pub const CHAIN: &str = "dev.sigstore.cosign/chain";
-pub const PAYLOAD_TYPE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+pub(crate) const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
+pub(crate) const PROMISE: &str = "dev.sigstore.cosign/bundle";
+pub(crate) const CERTIFICATE: &str = "dev.sigstore.cosign/certificate";
+pub(crate) const CHAIN: &str = "dev.sigstore.cosign/chain";
+pub(crate) const PAYLOAD_TYPE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 /// What the image is called where nothing else is said.
-pub const NAME: &str = "registry.example/team/app:1";
+pub(crate) const NAME: &str = "registry.example/team/app:1";
 /// 2026-01-01, the time at which all is checked.
-pub const NOW: i64 = 1_767_225_600;
+pub(crate) const NOW: i64 = 1_767_225_600;
 /// The issuer that Fulcio names.
-pub const ISSUER: &str = "https://login.example/oauth";
-pub const EMAIL: &str = "builder@example.org";
+pub(crate) const ISSUER: &str = "https://login.example/oauth";
+pub(crate) const EMAIL: &str = "builder@example.org";
 
 /// Returns a file of real data; see its use for where it is from.
-pub fn data(name: &str) -> Vec<u8> {
+pub(crate) fn data(name: &str) -> Vec<u8> {
     fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sigstore/data").join(name)).unwrap()
 }
 
 /// The image that is signed.
-pub fn manifest() -> VerifiedBytes {
+pub(crate) fn manifest() -> VerifiedBytes {
     let limit = holkas::limits::MANIFEST;
     UntrustedBlob::from_bytes(b"{\"schemaVersion\":2}".to_vec()).identify(Algorithm::Sha256, None, limit).unwrap()
 }
 
-pub fn payload(digest: &str, name: &str) -> Vec<u8> {
+pub(crate) fn payload(digest: &str, name: &str) -> Vec<u8> {
     json!({
         "critical": {
             "identity": { "docker-reference": name },
@@ -54,12 +54,12 @@ pub fn payload(digest: &str, name: &str) -> Vec<u8> {
 }
 
 /// Returns what signatures of the image say.
-pub fn honest() -> Vec<u8> {
+pub(crate) fn honest() -> Vec<u8> {
     payload(&manifest().digest().to_string(), NAME)
 }
 
 /// Returns a signature, as openssl made it, with what else belongs to it.
-pub fn sealed(payload: &[u8], signature: &[u8], more: &[(&str, &str)]) -> SigstoreSignature {
+pub(crate) fn sealed(payload: &[u8], signature: &[u8], more: &[(&str, &str)]) -> SigstoreSignature {
     let mut annotations: BTreeMap<_, _> =
         more.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
     annotations.insert(SIGNATURE.to_string(), STANDARD.encode(signature));
@@ -67,7 +67,7 @@ pub fn sealed(payload: &[u8], signature: &[u8], more: &[(&str, &str)]) -> Sigsto
 }
 
 /// Asks a policy with one requirement about the image with these signatures.
-pub fn decide_all(requirement: &Value, signatures: &[UntrustedSignature]) -> Result<(), holkas::Error> {
+pub(crate) fn decide_all(requirement: &Value, signatures: &[UntrustedSignature]) -> Result<(), holkas::Error> {
     let policy = json!({ "default": [requirement] }).to_string();
     let policy = Policy::parse(policy.as_bytes(), "/p.json")?.at(NOW);
     let docker_reference = Some(Name::parse_normalised(NAME).unwrap());
@@ -75,78 +75,84 @@ pub fn decide_all(requirement: &Value, signatures: &[UntrustedSignature]) -> Res
     policy.demands(&identity, "docker://registry.example/team/app:1")?.check(&manifest(), signatures)
 }
 
-pub fn decide(requirement: &Value, signature: &SigstoreSignature) -> Result<(), holkas::Error> {
+pub(crate) fn decide(requirement: &Value, signature: &SigstoreSignature) -> Result<(), holkas::Error> {
     decide_all(requirement, &[signature.into()])
 }
 
 #[track_caller]
-pub fn accepted(requirement: &Value, signature: &SigstoreSignature) {
+pub(crate) fn accepted(requirement: &Value, signature: &SigstoreSignature) {
     decide(requirement, signature).unwrap_or_else(|error| panic!("{requirement}: {error}"));
 }
 
 #[track_caller]
-pub fn refused(requirement: &Value, signature: &SigstoreSignature, why: &str) {
+pub(crate) fn refused(requirement: &Value, signature: &SigstoreSignature, why: &str) {
     let error = decide(requirement, signature).expect_err(why).to_string();
     assert!(error.contains("source image rejected") && error.contains(why), "not `{why}`, but: {error}");
 }
 
 /// A directory of keys and certificates.
-pub struct World {
+pub(crate) struct World {
     dir: TempDir,
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { dir: tempfile::tempdir().unwrap() }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         fs::write(&path, bytes).unwrap();
         path
     }
 
-    pub fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap()
     }
 
     /// Runs openssl in the directory.
-    pub fn openssl(&self, arguments: &str) {
+    pub(crate) fn openssl(&self, arguments: &str) {
         let arguments = arguments.split_whitespace().collect::<Vec<_>>();
         Peer::program("openssl").current_dir(self.dir.path()).run(arguments).ok();
     }
 
     /// Makes the key `NAME.key` and `NAME.pub`; `options` are those of `openssl genpkey`.
-    pub fn key(&self, name: &str, options: &str) -> String {
+    pub(crate) fn key(&self, name: &str, options: &str) -> String {
         self.openssl(&format!("genpkey {options} -out {name}.key"));
         self.openssl(&format!("pkey -in {name}.key -pubout -out {name}.pub"));
         self.read(&format!("{name}.pub"))
     }
 
     /// Makes a key as cosign's are.
-    pub fn usual_key(&self, name: &str) -> String {
+    pub(crate) fn usual_key(&self, name: &str) -> String {
         self.key(name, "-algorithm EC -pkeyopt ec_paramgen_curve:P-256")
     }
 
-    pub fn sign(&self, key: &str, message: &[u8]) -> Vec<u8> {
+    pub(crate) fn sign(&self, key: &str, message: &[u8]) -> Vec<u8> {
         self.write("message", message);
         self.openssl(&format!("dgst -sha256 -sign {key}.key -out signature message"));
         fs::read(self.path("signature")).unwrap()
     }
 
     /// Returns the image, signed by a key.
-    pub fn signed_by(&self, key: &str) -> SigstoreSignature {
+    pub(crate) fn signed_by(&self, key: &str) -> SigstoreSignature {
         sealed(&honest(), &self.sign(key, &honest()), &[])
     }
 
     /// Makes the certificate `NAME.pem` for `NAME.key`, which is made, too, if it is not there.
     ///
     /// `authority` signs it, by its own name if there is none; `extensions` are lines of openssl's configuration.
-    pub fn certificate(&self, name: &str, authority: Option<&str>, (from, until): (&str, &str), extensions: &[&str]) {
+    pub(crate) fn certificate(
+        &self,
+        name: &str,
+        authority: Option<&str>,
+        (from, until): (&str, &str),
+        extensions: &[&str],
+    ) {
         if !self.path(&format!("{name}.key")).exists() {
             self.usual_key(name);
         }
@@ -172,28 +178,28 @@ impl World {
     }
 
     /// Makes an authority: one that trusts itself, or that another one trusts.
-    pub fn authority(&self, name: &str, above: Option<&str>) {
+    pub(crate) fn authority(&self, name: &str, above: Option<&str>) {
         let extensions = ["basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign,cRLSign"];
         self.certificate(name, above, LONG, &extensions);
     }
 }
 
 /// From 2020 to 2040.
-pub const LONG: (&str, &str) = ("20200101000000Z", "20400101000000Z");
+pub(crate) const LONG: (&str, &str) = ("20200101000000Z", "20400101000000Z");
 
 /// What a log says that it has; tests change one thing.
-pub struct Entry {
-    pub kind: &'static str,
-    pub version: &'static str,
-    pub algorithm: &'static str,
-    pub signer: String,
-    pub signature: Vec<u8>,
-    pub payload: Vec<u8>,
-    pub time: i64,
+pub(crate) struct Entry {
+    pub(crate) kind: &'static str,
+    pub(crate) version: &'static str,
+    pub(crate) algorithm: &'static str,
+    pub(crate) signer: String,
+    pub(crate) signature: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) time: i64,
 }
 
 impl Entry {
-    pub fn of(signer: &str, signature: &SigstoreSignature, time: i64) -> Self {
+    pub(crate) fn of(signer: &str, signature: &SigstoreSignature, time: i64) -> Self {
         Self {
             kind: "hashedrekord",
             version: "0.0.1",
@@ -205,7 +211,7 @@ impl Entry {
         }
     }
 
-    pub fn body(&self) -> String {
+    pub(crate) fn body(&self) -> String {
         let body = json!({
             "apiVersion": self.version,
             "kind": self.kind,
@@ -224,7 +230,7 @@ impl Entry {
     }
 
     /// Returns the promise of a log, by its key.
-    pub fn promise(&self, world: &World, log: &str) -> String {
+    pub(crate) fn promise(&self, world: &World, log: &str) -> String {
         let (body, time) = (self.body(), self.time);
         let canonical = format!(r#"{{"body":"{body}","integratedTime":{time},"logID":"c0d2","logIndex":7}}"#);
         let seal = STANDARD.encode(world.sign(log, canonical.as_bytes()));
@@ -236,7 +242,7 @@ impl Entry {
 }
 
 /// Returns the signature with another annotation, or without it.
-pub fn with(signature: &SigstoreSignature, key: &str, value: Option<&str>) -> SigstoreSignature {
+pub(crate) fn with(signature: &SigstoreSignature, key: &str, value: Option<&str>) -> SigstoreSignature {
     let mut changed = signature.clone();
     match value {
         Some(value) => changed.annotations.insert(key.to_string(), value.to_string()),
@@ -245,6 +251,6 @@ pub fn with(signature: &SigstoreSignature, key: &str, value: Option<&str>) -> Si
     changed
 }
 
-pub fn encoded(text: impl AsRef<[u8]>) -> String {
+pub(crate) fn encoded(text: impl AsRef<[u8]>) -> String {
     STANDARD.encode(text)
 }

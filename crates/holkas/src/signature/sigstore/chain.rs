@@ -76,7 +76,7 @@ impl VerifiedCertificate {
         let der = CertificateDer::from(self.der.as_slice());
         EndEntityCert::try_from(&der)
             .and_then(|certificate| certificate.verify_is_valid_for_subject_name(&name))
-            .map_err(|error| invalid(format!("the certificate is not for it: {error}")))
+            .map_err(|error| invalid(format!("the certificate is not for it: {}", words(&error))))
     }
 }
 
@@ -113,8 +113,25 @@ pub(super) fn verify(
     Ok(VerifiedCertificate { certificate, key, der })
 }
 
+/// Says what webpki found, of what users meet; the rest is for who knows certificates.
+fn words(error: &webpki::Error) -> String {
+    use webpki::Error as Found;
+    match error {
+        Found::CertExpired { .. } => "a certificate had expired at the time that counts",
+        Found::CertNotValidYet { .. } => "a certificate was not valid yet at the time that counts",
+        Found::UnknownIssuer => "no authority that the policy trusts vouches for it",
+        Found::InvalidSignatureForPublicKey => "a certificate was not signed by the authority that it names",
+        Found::RequiredEkuNotFoundContext(_) => "a certificate is not for signing code",
+        Found::CaUsedAsEndEntity => "it is an authority's certificate, which signs certificates alone",
+        Found::EndEntityUsedAsCa => "a certificate was signed by a holder of one that may not sign any",
+        Found::UnsupportedCriticalExtension => "a certificate has a critical extension that is not understood",
+        other => return other.to_string(),
+    }
+    .to_string()
+}
+
 fn verify_chain(leaf: &[u8], intermediates: &[Vec<u8>], authorities: &Authorities, time: i64) -> Result<()> {
-    let refused = |error: webpki::Error| Error::mismatch(error.to_string());
+    let refused = |error: webpki::Error| Error::mismatch(words(&error));
     let at = u64::try_from(time).map_err(|_| Error::mismatch("it was signed before 1970"))?;
     // webpki does not look at the dates of what it is told to trust.
     let mut roots = Vec::new();

@@ -1,6 +1,7 @@
 //! Public keys, and the signatures that they verify: of what cosign's world signs with, always over SHA-256.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::signature::{
@@ -8,7 +9,7 @@ use aws_lc_rs::signature::{
     RSA_PKCS1_2048_8192_SHA256, VerificationAlgorithm,
 };
 
-use super::der::{BIT_STRING, OBJECT_IDENTIFIER, Reader, SEQUENCE, whole_bytes};
+use super::der::{BIT_STRING, INTEGER, OBJECT_IDENTIFIER, Reader, SEQUENCE, whole_bytes};
 use super::pem;
 use crate::error::{Context, Error, Result, printable};
 
@@ -23,6 +24,9 @@ pub(super) const EDWARDS: &[u8] = b"\x2b\x65\x70";
 pub(super) const P256: &[u8] = b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
 const P384: &[u8] = b"\x06\x05\x2b\x81\x04\x00\x22";
 pub(super) const P521: &[u8] = b"\x06\x05\x2b\x81\x04\x00\x23";
+
+/// How long RSA keys may be.
+const RSA_BITS: RangeInclusive<usize> = 2048..=8192;
 
 /// A public key, of a kind that this version can verify with.
 #[derive(Clone)]
@@ -89,6 +93,11 @@ impl PublicKey {
 
     fn new(kind: &'static str, verifier: &'static dyn VerificationAlgorithm, key: &[u8]) -> Result<Self> {
         let unusable = |error: String| Error::invalid(format!("the {kind} key cannot be used: {error}"));
+        if kind == "RSA" && !RSA_BITS.contains(&rsa_bits(key)?) {
+            // Said here, and not only where no signature fits.
+            let (least, greatest) = RSA_BITS.into_inner();
+            return Err(unusable(format!("it must have from {least} to {greatest} bits")));
+        }
         let parsed = ParsedPublicKey::new(verifier, key).map_err(|error| unusable(error.to_string()))?;
         let info: PublicKeyX509Der<'_> = parsed.as_der().map_err(|error| unusable(error.to_string()))?;
         let info = info.as_ref().to_vec();
@@ -120,4 +129,12 @@ impl PublicKey {
             .verify_sig(message, signature)
             .map_err(|_| Error::mismatch(format!("the signature was not made by this {} key", self.kind)))
     }
+}
+
+/// Returns the length of an RSA key's modulus.
+fn rsa_bits(key: &[u8]) -> Result<usize> {
+    let modulus = Reader::new(key).enter(SEQUENCE)?.expect(INTEGER)?.contents;
+    let significant = modulus.iter().position(|byte| *byte != 0).map_or(&[][..], |first| &modulus[first..]);
+    let unused = significant.first().map_or(0, |byte| byte.leading_zeros() as usize);
+    Ok(significant.len() * 8 - unused)
 }
