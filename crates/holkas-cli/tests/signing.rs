@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use holkas_testkit::docker_registry::DockerRegistry;
 use holkas_testkit::gpg::Gpg;
 use holkas_testkit::image::{BuiltImage, ImageBuilder, IndexBuilder};
 use holkas_testkit::peers::{Output, Peer, Store};
@@ -32,7 +33,6 @@ fn keys() -> &'static Keys {
         gpg.file("good.gpg", &gpg.public(&good));
         gpg.file("other.asc", &gpg.armoured(&other));
         gpg.file("passphrase", b"open sesame\n");
-        gpg.file("wrong", b"guess\n");
         Keys { gpg, good, other, locked }
     })
 }
@@ -276,7 +276,7 @@ fn lists() {
 #[test]
 fn signing_needs_a_name_a_place_and_a_key() {
     let bench = Bench::new();
-    let Keys { good, locked, .. } = keys();
+    let Keys { good, .. } = keys();
     let fails = |whose, to: &str, more: &[&str]| {
         let copy = ["--insecure-policy", "copy", "-q", &bench.dir("plain"), to];
         skopeo(whose, &[&copy[..], more].concat()).fails()
@@ -304,18 +304,39 @@ fn signing_needs_a_name_a_place_and_a_key() {
         );
         let oci = format!("oci:{}:1", bench.path("layout").display());
         fails(whose, &oci, &["--sign-by", good, "--sign-identity", NAME]);
-        let passphrase = |name| key_file(name);
-        let wrong = ["--sign-by", locked, "--sign-identity", NAME, "--sign-passphrase-file", &passphrase("wrong")];
-        assert!(fails(whose, &bench.dir("out"), &wrong).to_lowercase().contains("passphrase"), "{whose:?}");
     }
-    // Nothing is left where nothing was signed.
-    assert!(!bench.path("layout").exists() || fs::read_dir(bench.path("layout")).unwrap().count() <= 3);
-    let file = key_file("passphrase");
-    let right = ["--sign-by", locked, "--sign-identity", NAME, "--sign-passphrase-file", &file];
-    let copy = ["--insecure-policy", "copy", &bench.dir("plain"), &bench.dir("locked")];
-    holkas(&[&copy[..], &right].concat()).ok();
-    keys().gpg.file("locked.gpg", &keys().gpg.public(locked));
-    let policy = bench.policy("p", &policy(&[signed_by("locked.gpg", exactly(NAME))]));
+}
+
+#[test]
+fn passphrases_come_from_a_file() {
+    let bench = Bench::new();
+    // A home of its own: the agent remembers a passphrase that was right.
+    let gpg = Gpg::new();
+    let locked = gpg.key_with("locked@example.com", "never", &["--passphrase", "open sesame"]);
+    gpg.forget();
+    let file = |name: &str, text: &str| gpg.file(name, text.as_bytes()).display().to_string();
+    let copy = |whose, file: &str, to: &str| {
+        let (from, to) = (bench.dir("plain"), bench.dir(to));
+        let copy = ["--insecure-policy", "copy", "-q", &from, &to, "--sign-by", &locked, "--sign-identity", NAME];
+        let arguments = [&copy[..], &["--sign-passphrase-file", file]].concat();
+        match whose {
+            Whose::Debians => gpg.skopeo(&arguments),
+            Whose::Ours => {
+                gpg.peer(Peer::program(env!("CARGO_BIN_EXE_holkas"))).run([&["skopeo"], &arguments[..]].concat())
+            }
+        }
+    };
+    for whose in [Whose::Debians, Whose::Ours] {
+        let error = copy(whose, &file("wrong", "guess\n"), "never").fails();
+        assert!(error.to_lowercase().contains("passphrase"), "{whose:?}: {error}");
+        let error = copy(whose, &bench.path("none").display().to_string(), "never").fails();
+        assert!(error.contains("no such file or directory"), "{whose:?}: {error}");
+    }
+    copy(Whose::Ours, &file("right", "open sesame\n"), "locked").ok();
+    let keys = gpg.file("locked.gpg", &gpg.public(&locked)).display().to_string();
+    let requirement =
+        json!({ "type": "signedBy", "keyType": "GPGKeys", "keyPath": keys, "signedIdentity": exactly(NAME) });
+    let policy = bench.policy("p", &policy(&[requirement]));
     skopeo(Whose::Debians, &["--policy", &policy, "copy", &bench.dir("locked"), &bench.dir("out")]).ok();
 }
 
@@ -415,10 +436,9 @@ fn files_are_signed_and_verified_both_ways() {
     skopeo(Whose::Debians, &["standalone-verify", &manifest, NAME, locked, &signature]).ok();
     // What has no signature in it, and what has no manifest.
     fs::write(bench.path("junk"), "junk").unwrap();
-    for command in ["untrusted-signature-dump-without-verification"] {
-        let error = skopeo(Whose::Ours, &[command, &path("junk")]).fails();
-        assert!(error.contains("Error decoding untrusted signature"), "{error}");
-    }
+    let dump = ["untrusted-signature-dump-without-verification", &path("junk")];
+    let error = skopeo(Whose::Ours, &dump).fails();
+    assert!(error.contains("Error decoding untrusted signature"), "{error}");
     let error = skopeo(Whose::Ours, &["standalone-sign", &path("none"), NAME, good, "-o", &signature]).fails();
     assert!(error.contains("Error reading ") && error.contains("no such file or directory"), "{error}");
     let error = skopeo(Whose::Ours, &["standalone-sign", &manifest, NAME, good]).fails();
@@ -435,6 +455,7 @@ fn every_way_in_is_guarded() {
     let Keys { good, .. } = keys();
     bench.sign(Whose::Ours, "plain", "signed", &["--sign-by", good, "--sign-identity", NAME]);
     let file = bench.policy("p", &policy(&[signed_by("good.gpg", exactly(NAME))]));
+    let registry = DockerRegistry::start();
     for (from, accepted) in [("signed", true), ("plain", false)] {
         let root = bench.path(&format!("root-{from}"));
         fs::create_dir(&root).unwrap();
@@ -449,7 +470,6 @@ fn every_way_in_is_guarded() {
             assert_eq!(output.status.success(), accepted, "{}", output.errors());
             assert!(accepted || output.errors().contains("a signature was required"), "{}", output.errors());
         }
-        let yaml = bench.path(&format!("synced-{from}"));
         let synced = holkas(&[
             "--policy",
             &file,
@@ -457,9 +477,11 @@ fn every_way_in_is_guarded() {
             "--src",
             "dir",
             "--dest",
-            "dir",
+            "docker",
+            "--dest-tls-verify=false",
+            "--remove-signatures",
             &text(&bench.path(from)),
-            &text(&yaml),
+            registry.host(),
         ]);
         assert_eq!(synced.status.success(), accepted, "{}", synced.errors());
     }

@@ -45,9 +45,14 @@ impl Gpg {
             .stderr(Stdio::piped())
             .spawn()
             .expect("gpg starts");
-        // It may not want all of it.
-        let _closed = child.stdin.take().expect("a pipe").write_all(input);
-        let output = child.wait_with_output().expect("gpg ends");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        let output = std::thread::scope(|scope| {
+            scope.spawn(move || {
+                // It may not want all of it.
+                let _closed = stdin.write_all(input);
+            });
+            child.wait_with_output().expect("gpg ends")
+        });
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "gpg {}: {}\n{said}", arguments.join(" "), output.status);
         output.stdout
@@ -113,6 +118,13 @@ impl Gpg {
         let path = self.home().join(name);
         std::fs::write(&path, bytes).expect("a file");
         path
+    }
+
+    /// Has the agent forget all passphrases: it remembers those of new keys, and those that were right.
+    pub fn forget(&self) {
+        let mut reload = Command::new("gpgconf");
+        let status = reload.env("GNUPGHOME", self.home()).args(["--reload", "gpg-agent"]).status();
+        assert!(status.expect("gpgconf starts").success(), "gpgconf failed");
     }
 
     /// Runs skopeo with this home.

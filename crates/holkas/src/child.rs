@@ -12,7 +12,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Context, Error, ErrorKind, Result, printable};
 use crate::limits::Limit;
 
 /// What a program may take.
@@ -42,8 +42,8 @@ pub struct Answer {
 /// `Io` if it cannot be started or takes too long; it is then killed.
 pub fn run(command: &mut Command, input: &[u8], bounds: Bounds) -> Result<Answer> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child =
-        command.spawn().context(|| format!("starting `{}`", crate::fs::display(command.get_program().as_ref())))?;
+    let program = printable(command.get_program().as_encoded_bytes());
+    let mut child = command.spawn().context(|| format!("starting `{program}`"))?;
     let talked = talk(&mut child, input, bounds);
     if talked.is_err() {
         // It may just have ended by itself.
