@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use common::{Output, finish, holkas};
+use common::{Output, finish, holkas, run};
 use holkas_testkit::image::{ImageBuilder, sha256_hex};
 use holkas_testkit::peers::Peer;
 use holkas_testkit::tar::TarBuilder;
@@ -110,7 +110,7 @@ fn what_is_signed_is_accepted_by_a_policy_and_by_openssl() {
     // The signature travels on, byte for byte.
     let read = |file: &str| fs::read(world.path(file)).unwrap();
     assert_eq!(read("again/signature-1"), read("signed/signature-1"));
-    world.copy_under(&requirement, "image", "unsigned").fails("a signature was required, but no signature exists");
+    world.copy_under(&requirement, "image", "unsigned").fails("Source image rejected: A signature was required, but no signature exists");
 
     // Another key, another name, another image, another payload.
     world.skopeo("generate-sigstore-key --output-prefix other --passphrase-file pass").ok();
@@ -155,6 +155,8 @@ fn a_new_key_takes_the_place_of_none() {
     world.skopeo("generate-sigstore-key --output-prefix absent/x --passphrase-file pass").fails("absent/x.private");
     assert!(!world.path("three.private").exists() && !world.path("three.pub").exists());
 
+    let help = run(&["signature", "generate-key", "--help"]);
+    assert!(help.out.contains("--output-prefix <PREFIX>"), "{}", help.out);
     let own = world.run("signature generate-key", "--output-prefix own --passphrase-file pass");
     own.ok();
     assert!(own.out.contains("own.private") && own.out.contains("own.pub"), "{}", own.out);
