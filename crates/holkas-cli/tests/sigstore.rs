@@ -96,7 +96,7 @@ fn what_is_signed_is_accepted_by_a_policy_and_by_openssl() {
     assert_eq!(signature["mimeType"], "application/vnd.dev.cosign.simplesigning.v1+json");
     let payload = STANDARD.decode(signature["payload"].as_str().unwrap()).unwrap();
     let says: Value = serde_json::from_slice(&payload).unwrap();
-    let digest = format!("sha256:{}", sha256_hex(&fs::read(world.path("image/manifest.json")).unwrap()));
+    let digest = format!("sha256:{}", sha256_hex(fs::read(world.path("image/manifest.json")).unwrap()));
     assert_eq!(says["critical"]["identity"]["docker-reference"], NAME);
     assert_eq!(says["critical"]["image"]["docker-manifest-digest"], digest);
     fs::write(world.path("payload"), &payload).unwrap();
@@ -110,7 +110,9 @@ fn what_is_signed_is_accepted_by_a_policy_and_by_openssl() {
     // The signature travels on, byte for byte.
     let read = |file: &str| fs::read(world.path(file)).unwrap();
     assert_eq!(read("again/signature-1"), read("signed/signature-1"));
-    world.copy_under(&requirement, "image", "unsigned").fails("Source image rejected: A signature was required, but no signature exists");
+    world
+        .copy_under(&requirement, "image", "unsigned")
+        .fails("Source image rejected: A signature was required, but no signature exists");
 
     // Another key, another name, another image, another payload.
     world.skopeo("generate-sigstore-key --output-prefix other --passphrase-file pass").ok();

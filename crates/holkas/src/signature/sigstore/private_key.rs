@@ -253,7 +253,7 @@ impl Signer for SigstoreSigner {
             // Without either, a signature of an old image would be good for the name's every image.
             return Err(Error::invalid(format!("`{identity}` can be signed only with a tag or a digest")));
         }
-        let payload = Payload { manifest: manifest.clone(), identity: identity.to_string() };
+        let payload = Payload { manifest: *manifest, identity: identity.to_string() };
         let payload = payload.to_json(&self.creator, self.time);
         let signature = STANDARD.encode(self.key.sign(&payload)?);
         let annotations = [(SIGNATURE.to_string(), signature)].into();
