@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 PACKAGES=(
     skopeo podman buildah umoci containers-storage runc bubblewrap docker-registry apache2-utils uidmap
     busybox-static gnupg attr libcap2-bin zstd e2fsprogs util-linux mount tar
-    build-essential pkg-config ca-certificates python3-minimal shellcheck
+    build-essential pkg-config ca-certificates openssl python3-minimal shellcheck
 )
 TARGET=x86_64-unknown-linux-gnu
 # What was asked for and cannot be had is an error; what is deliberately not run is named at the end.

@@ -259,7 +259,13 @@ pub(crate) struct Signing {
     /// Sign what is written by this key of GnuPG (simple signing): each image, and the list
     #[arg(long, value_name = "FINGERPRINT", help_heading = "Signing options")]
     pub(crate) sign_by: Option<String>,
-    /// Read the key's passphrase from this file; without it, GnuPG asks for it
+    /// Sign what is written with this private key, as cosign does: each image, and the list
+    #[arg(long, value_name = "FILE", help_heading = "Signing options")]
+    pub(crate) sign_by_sigstore_private_key: Option<PathBuf>,
+    /// Sign, as cosign does, with the key that this YAML file names: `privateKeyFile`, `privateKeyPassphraseFile`
+    #[arg(long, value_name = "FILE", help_heading = "Signing options")]
+    pub(crate) sign_by_sigstore: Option<PathBuf>,
+    /// Read the key's passphrase from this file; without it, GnuPG or the program asks for it
     #[arg(long, value_name = "FILE", help_heading = "Signing options")]
     pub(crate) sign_passphrase_file: Option<PathBuf>,
     /// Sign for this name, HOST/PATH:TAG, instead of what the destination calls the image
@@ -272,6 +278,8 @@ impl Signing {
     pub(crate) fn typed(&self) -> crate::signing::Typed<'_> {
         crate::signing::Typed {
             by: self.sign_by.as_deref(),
+            sigstore_key: self.sign_by_sigstore_private_key.as_deref(),
+            sigstore_parameters: self.sign_by_sigstore.as_deref(),
             passphrase_file: self.sign_passphrase_file.as_deref(),
             identity: self.sign_identity.as_deref(),
         }

@@ -241,7 +241,7 @@ fn run_command(command: Command, setting: &Setting<'_>) -> Result<()> {
         Command::Resolve(arguments) => resolve::run(&arguments, setting),
         Command::ResolveInput(arguments) => resolve_input::run(&arguments, setting),
         Command::Proxy(arguments) => proxy::run(&arguments, setting),
-        Command::Signature(arguments) => signature::run(&arguments.command),
+        Command::Signature(arguments) => signature::run(&arguments.command, setting),
         Command::Osbuild(arguments) => osbuild::run(&arguments),
         Command::Completion(arguments) => completion::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),

@@ -15,6 +15,7 @@ mod quantities;
 mod report;
 mod seqpacket;
 mod signing;
+mod sigstore;
 mod skopeo;
 mod table;
 mod terminal;

@@ -241,6 +241,7 @@ impl Call<'_> {
             "delete" => images::delete(self),
             "list-tags" => images::list_tags(self),
             "manifest-digest" => images::manifest_digest(self),
+            "generate-sigstore-key" => signing::generate_sigstore_key(self),
             "standalone-sign" => signing::sign(self),
             "standalone-verify" => signing::verify(self),
             "untrusted-signature-dump-without-verification" => signing::dump(self),

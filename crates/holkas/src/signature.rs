@@ -6,6 +6,7 @@
 
 pub mod openpgp;
 pub mod payload;
+pub mod sigstore;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -15,7 +15,7 @@ impl Signature {
     /// Returns whether the result shall be JSON.
     pub(crate) fn json(&self) -> bool {
         match &self.command {
-            Command::Sign(_) => false,
+            Command::Sign(_) | Command::GenerateKey(_) => false,
             Command::Verify(verify) => verify.json,
             Command::Show(show) => show.json,
         }
@@ -31,6 +31,19 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Show what a signature says, without verifying it
     Show(Show),
+    /// Make a key that signs as cosign does: PREFIX.private, under a passphrase, and PREFIX.pub, which policies name
+    GenerateKey(GenerateKey),
+}
+
+/// `signature generate-key`
+#[derive(Debug, Args)]
+pub(crate) struct GenerateKey {
+    /// What the names of both files begin with; neither may be there
+    #[arg(long, value_name = "PREFIX")]
+    pub(crate) output_prefix: PathBuf,
+    /// Take the passphrase from the first line of this file; without it, it is asked for
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
 }
 
 /// `signature sign`

@@ -69,7 +69,7 @@ pub(crate) fn run(arguments: &cli::Copy, setting: &Setting<'_>) -> Result<()> {
         schema1: arguments.format == Some(cli::ManifestFormat::Schema1),
         preserve_digests: arguments.preserve_digests,
         remove_signatures: arguments.remove_signatures,
-        signing: arguments.signing.typed().signing()?,
+        signing: arguments.signing.typed().signing(setting.cancel)?,
         referrers: arguments.referrers,
         compress: compress.map(|(format, level)| (format.compression, level)),
         chunked: compress.is_some_and(|(format, _)| format.chunked),

@@ -1,4 +1,4 @@
-//! `holkas signature sign|verify|show`, and what skopeo's standalone commands do.
+//! `holkas signature sign|verify|show|generate-key`, and what skopeo's standalone commands do.
 
 use std::path::Path;
 
@@ -13,17 +13,18 @@ use holkas::signature::payload::Payload;
 use holkas::signature::{Kind, Signer, UntrustedSignature};
 use serde_json::{Value, json};
 
-use super::read_document;
-use crate::cli::signature::{Command, Show, Sign, Verify};
+use super::{Setting, read_document};
+use crate::cli::signature::{Command, GenerateKey, Show, Sign, Verify};
 use crate::gpg::{Gpg, GpgSigner};
-use crate::{environment, output, signing};
+use crate::{environment, output, signing, sigstore};
 
 /// Does what was typed.
-pub(crate) fn run(command: &Command) -> Result<()> {
+pub(crate) fn run(command: &Command, setting: &Setting<'_>) -> Result<()> {
     match command {
         Command::Sign(arguments) => sign(arguments),
         Command::Verify(arguments) => verify(arguments),
         Command::Show(arguments) => show(arguments),
+        Command::GenerateKey(arguments) => generate_key(arguments, setting),
     }
 }
 
@@ -32,6 +33,14 @@ fn sign(arguments: &Sign) -> Result<()> {
     let identity = Name::parse_normalised(&arguments.identity).context(|| "reading --identity")?;
     let signer = GpgSigner::new(&arguments.by, signing::passphrase(arguments.passphrase_file.as_deref())?)?;
     write(&arguments.output, &make(&manifest, &identity, &signer)?)
+}
+
+fn generate_key(arguments: &GenerateKey, setting: &Setting<'_>) -> Result<()> {
+    let made = sigstore::generate(&arguments.output_prefix, |key| {
+        sigstore::new_passphrase(key, arguments.passphrase_file.as_deref(), setting.cancel)
+    })?;
+    output::line(format!("private key {}", display(&made.private)))?;
+    output::line(format!("public key  {}", display(&made.public)))
 }
 
 fn verify(arguments: &Verify) -> Result<()> {

@@ -61,7 +61,7 @@ pub(crate) fn run(arguments: &SyncImages, setting: &Setting<'_>) -> Result<()> {
             schema1: arguments.format == Some(cli::ManifestFormat::Schema1),
             preserve_digests: arguments.preserve_digests,
             remove_signatures: arguments.remove_signatures,
-            signing: arguments.signing.typed().signing()?,
+            signing: arguments.signing.typed().signing(setting.cancel)?,
             allow_changes: arguments.allow_changes,
             ..CopyOptions::default()
         },

@@ -16,7 +16,7 @@ pub(crate) struct Command {
     pub(crate) flags: fn() -> Vec<Flag>,
 }
 
-const SIGNING: &str = "it signs by keys of GnuPG alone, with --sign-by";
+const SEQUOIA: &str = "it signs by keys of GnuPG and sigstore, with --sign-by and --sign-by-sigstore-private-key";
 const ENCRYPTION: &str = "layers are neither encrypted nor decrypted";
 const DAEMON: &str = "the transport docker-daemon is not there";
 
@@ -59,8 +59,13 @@ pub(crate) const COMMANDS: [Command; 16] = [
         arguments: "[command options] --output-prefix PREFIX",
         about: "Make a pair of keys for sigstore signatures",
         hidden: false,
-        lacking: Some(SIGNING),
-        flags: || vec![text("output-prefix", "PREFIX", ""), text("passphrase-file", "PATH", "")],
+        lacking: None,
+        flags: || {
+            vec![
+                text("output-prefix", "PREFIX", "Write the keys into PREFIX.pub and PREFIX.private"),
+                text("passphrase-file", "PATH", "The file with the private key's passphrase"),
+            ]
+        },
     },
     Command {
         name: "inspect",
@@ -293,9 +298,9 @@ fn shared_copy() -> Vec<Flag> {
         lacking("signatures are left behind by --remove-signatures", on("remove-list-signatures", "")),
         on("remove-signatures", "Leave signatures behind"),
         text("sign-by", "FINGERPRINT", "Sign by this key of GnuPG"),
-        lacking(SIGNING, text("sign-by-sigstore", "PATH", "Sign as a file of parameters says")),
-        lacking(SIGNING, text("sign-by-sigstore-private-key", "PATH", "Sign by a sigstore key")),
-        lacking(SIGNING, text("sign-by-sq-fingerprint", "FINGERPRINT", "Sign by a Sequoia key")),
+        text("sign-by-sigstore", "PATH", "Sign with the sigstore key that this file of parameters names"),
+        text("sign-by-sigstore-private-key", "PATH", "Sign with this sigstore key"),
+        lacking(SEQUOIA, text("sign-by-sq-fingerprint", "FINGERPRINT", "Sign by a Sequoia key")),
         text("sign-passphrase-file", "PATH", "The file with the key's passphrase"),
     ]
 }

@@ -1,8 +1,8 @@
-//! `skopeo standalone-sign`, `standalone-verify` and `untrusted-signature-dump-without-verification`, and the flags of
-//! `copy` and `sync` that sign.
+//! `skopeo standalone-sign`, `standalone-verify`, `untrusted-signature-dump-without-verification` and
+//! `generate-sigstore-key`, and the flags of `copy` and `sync` that sign.
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use holkas::copy::Signing;
 use holkas::error::{Context, Error, ErrorKind, Result};
@@ -16,20 +16,24 @@ use super::log::rfc3339;
 use super::{Call, Failure, usage};
 use crate::commands::signature::{Accepted, check, make, own_keys, write};
 use crate::gpg::GpgSigner;
-use crate::output;
 use crate::signing::{Typed, passphrase};
+use crate::{output, sigstore};
 
 /// Returns who signs what is copied.
 pub(super) fn signing(call: &Call<'_>) -> Result<Signing, Failure> {
     let text = |name: &str| call.given.filled(name).map(|value| value.to_string_lossy().into_owned());
     let (by, identity) = (text("sign-by"), text("sign-identity"));
-    let passphrase_file = call.given.filled("sign-passphrase-file");
+    let path = |name: &str| call.given.filled(name).map(PathBuf::from);
+    let (key, parameters) = (path("sign-by-sigstore-private-key"), path("sign-by-sigstore"));
+    let passphrase_file = path("sign-passphrase-file");
     let signing = Typed {
         by: by.as_deref(),
-        passphrase_file: passphrase_file.as_deref().map(Path::new),
+        sigstore_key: key.as_deref(),
+        sigstore_parameters: parameters.as_deref(),
+        passphrase_file: passphrase_file.as_deref(),
         identity: identity.as_deref(),
     }
-    .signing()?;
+    .signing(call.setting.cancel)?;
     match (&signing.identity, &identity) {
         // Here, and here alone, `x` is not short for `docker.io/library/x`.
         (Some(name), Some(typed)) if name.to_string() != *typed => {
@@ -37,6 +41,19 @@ pub(super) fn signing(call: &Call<'_>) -> Result<Signing, Failure> {
         }
         _ => Ok(signing),
     }
+}
+
+/// Makes a key of sigstore.
+pub(super) fn generate_sigstore_key(call: &Call<'_>) -> Result<(), Failure> {
+    if !call.arguments.is_empty() {
+        return Err(usage("no arguments expected"));
+    }
+    let prefix = call.given.filled("output-prefix").ok_or_else(|| usage("--output-prefix must be specified"))?;
+    let file = call.given.filled("passphrase-file").map(PathBuf::from);
+    let made =
+        sigstore::generate(Path::new(&prefix), |key| sigstore::passphrase(key, file.as_deref(), call.setting.cancel))?;
+    let quoted = |path: &Path| super::log::quoted(&holkas::fs::display(path));
+    Ok(output::line(format!("Key written to {} and {}", quoted(&made.private), quoted(&made.public)))?)
 }
 
 /// Signs a manifest in a file.

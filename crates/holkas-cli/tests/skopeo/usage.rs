@@ -94,7 +94,7 @@ fn versions_and_help() {
         for line in debians.lines().filter(|line| line.starts_with("      --") || line.starts_with("  -")) {
             let flag = line.trim_start().split("  ").next().unwrap().split(' ').take(2).collect::<Vec<_>>();
             let flag = flag.iter().rfind(|word| word.starts_with("--")).unwrap();
-            let refused = ["sigstore", "crypt", "daemon"].iter().any(|part| flag.contains(part));
+            let refused = ["crypt", "daemon"].iter().any(|part| flag.contains(part));
             assert_eq!(of_command.out.contains(&format!("{flag} ")), !refused, "{command} {flag}");
         }
     }
@@ -104,8 +104,6 @@ fn versions_and_help() {
 fn what_is_not_supported_is_refused_by_its_name() {
     let both = Both::new(images);
     for flag in [
-        "--sign-by-sigstore",
-        "--sign-by-sigstore-private-key",
         "--sign-by-sq-fingerprint",
         "--encryption-key",
         "--encrypt-layer",
@@ -128,7 +126,6 @@ fn what_is_not_supported_is_refused_by_its_name() {
         (&["inspect", "--daemon-host=x", "dir:docker"], "--daemon-host"),
         (&["inspect", "--manifest-digest=sha512", "dir:docker"], "--manifest-digest"),
         (&["login", "--secret", "x", "example.org"], "--secret"),
-        (&["generate-sigstore-key", "--output-prefix", "x"], "`skopeo generate-sigstore-key`"),
         (&["layers", "dir:docker"], "`skopeo layers`"),
         (&["completion", "bash"], "`skopeo completion`"),
     ] {

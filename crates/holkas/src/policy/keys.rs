@@ -16,27 +16,40 @@ use crate::limits::KEYS;
 pub(super) enum Keys {
     /// `keyPath` and `keyPaths`.
     Files(Vec<PathBuf>),
-    /// `keyData`.
-    Data(Vec<u8>),
+    /// `keyData` and `keyDatas`.
+    Data(Vec<Vec<u8>>),
 }
 
 impl Keys {
     /// Reads exactly one of the three keys of a requirement.
     pub(super) fn parse(fields: &Map<String, Value>) -> Result<Self> {
-        let given: Vec<_> =
-            ["keyPath", "keyPaths", "keyData"].into_iter().filter(|key| fields.contains_key(*key)).collect();
-        match given.as_slice() {
-            ["keyPath"] => Ok(Self::Files(vec![text(fields, "keyPath")?.into()])),
-            ["keyPaths"] => paths(&fields["keyPaths"]).map(Self::Files).context(|| "`keyPaths`"),
-            ["keyData"] => base64(text(fields, "keyData")?).map(Self::Data).context(|| "`keyData`"),
-            _ => Err(Error::invalid("exactly one of `keyPath`, `keyPaths` and `keyData` must be there")),
+        Self::parse_one_of(fields, &["keyPath", "keyPaths", "keyData"])?
+            .ok_or_else(|| Error::invalid("exactly one of `keyPath`, `keyPaths` and `keyData` must be there"))
+    }
+
+    /// Reads at most one of some keys, whose endings say what they hold: `Path`, `Paths`, `Data` or `Datas`.
+    pub(super) fn parse_one_of(fields: &Map<String, Value>, names: &[&str]) -> Result<Option<Self>> {
+        let mut given = names.iter().filter_map(|name| fields.get_key_value(*name));
+        let Some((name, value)) = given.next() else { return Ok(None) };
+        if given.next().is_some() {
+            return Err(Error::invalid(format!("only one of `{}` may be there", names.join("`, `"))));
         }
+        let keys = if name.ends_with("Path") {
+            Ok(Self::Files(vec![text(fields, name)?.into()]))
+        } else if name.ends_with("Paths") {
+            strings(value).map(|paths| Self::Files(paths.into_iter().map(PathBuf::from).collect()))
+        } else if name.ends_with("Data") {
+            base64(text(fields, name)?).map(|data| Self::Data(vec![data]))
+        } else {
+            strings(value).and_then(|texts| texts.into_iter().map(base64).collect::<Result<_>>()).map(Self::Data)
+        };
+        keys.context(|| format!("`{name}`")).map(Some)
     }
 
     /// Returns what the files hold.
     pub(super) fn read(&self) -> Result<Vec<Vec<u8>>> {
         match self {
-            Self::Data(data) => Ok(vec![data.clone()]),
+            Self::Data(data) => Ok(data.clone()),
             Self::Files(paths) => paths
                 .iter()
                 .map(|path| {
@@ -49,11 +62,12 @@ impl Keys {
     }
 }
 
-fn paths(value: &Value) -> Result<Vec<PathBuf>> {
-    let list = value.as_array().ok_or_else(|| Error::invalid("not a list of paths"))?;
-    let path =
-        |value: &Value| value.as_str().map(PathBuf::from).ok_or_else(|| Error::invalid("a path is not a string"));
-    list.iter().map(path).collect()
+fn strings(value: &Value) -> Result<Vec<&str>> {
+    let list = value.as_array().ok_or_else(|| Error::invalid("not a list of strings"))?;
+    if list.is_empty() {
+        return Err(Error::invalid("the list is empty"));
+    }
+    list.iter().map(|value| value.as_str().ok_or_else(|| Error::invalid("one of the list is not a string"))).collect()
 }
 
 fn base64(text: &str) -> Result<Vec<u8>> {
