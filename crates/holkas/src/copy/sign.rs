@@ -27,8 +27,9 @@ pub(super) fn check(destination: &dyn ImageDestination, signing: &Signing) -> Re
     identity(destination, signing)?;
     match destination.capabilities().signatures {
         true => Ok(()),
-        false => Err(Error::unsupported(format!("{} has no place for signatures", destination.name()))
-            .hint("sign into docker://, dir: or containers-storage:, or the manifest alone by `holkas signature sign`")),
+        false => Err(Error::unsupported(format!("{} has no place for signatures", destination.name())).hint(
+            "sign into docker://, dir: or containers-storage:, or the manifest alone by `holkas signature sign`",
+        )),
     }
 }
 
