@@ -11,16 +11,19 @@ mod extension;
 mod hostile;
 #[path = "lookaside/places.rs"]
 mod places;
+#[path = "lookaside/policies.rs"]
+mod policies;
 #[path = "lookaside/scene.rs"]
 mod scene;
 
 use std::fs;
 
 use holkas_testkit::docker_registry::DockerRegistry;
+use holkas_testkit::gpg::Gpg;
 use holkas_testkit::image::{IndexBuilder, hex_of, sha256_digest};
 use holkas_testkit::registry::{Auth, Bearer, FileType, Registry, StaticRegistry};
 
-use scene::{Gpg, Scene, files, image, signature};
+use scene::{Scene, files, image, signature};
 
 #[test]
 fn what_skopeo_signs_comes_along_and_what_we_put_skopeo_finds() {
@@ -28,12 +31,12 @@ fn what_skopeo_signs_comes_along_and_what_we_put_skopeo_finds() {
     let host = registry.host();
     scene.registries_d(&format!("docker:\n  {host}:\n    lookaside: file://{}\n", scene.at("kept")));
     image("one").write_dir(scene.at("image"));
-    let skopeo = gpg.with(&scene.skopeo());
+    let (skopeo, key) = (gpg.peer(scene.skopeo()), gpg.key("tester@example.org", "never"));
     let there = registry.reference("team/app:1");
     for sign in 0..2 {
         let from = if sign == 0 { scene.dir("image") } else { there.clone() };
         let arguments = ["copy", "-q", "--src-tls-verify=false", "--dest-tls-verify=false"];
-        skopeo.run([&arguments[..], &["--sign-by", &gpg.fingerprint, &from, &there]].concat()).ok();
+        skopeo.run([&arguments[..], &["--sign-by", &key, &from, &there]].concat()).ok();
     }
     // Both signatures come along, in both faces, as they do with skopeo.
     scene.skopeo().run(["copy", "-q", "--src-tls-verify=false", &there, &scene.dir("theirs")]).ok();

@@ -117,38 +117,3 @@ impl Output {
         self.err
     }
 }
-
-/// A key of a home directory of its own. Dropped, its agent ends.
-pub(crate) struct Gpg {
-    home: TempDir,
-    pub(crate) fingerprint: String,
-}
-
-impl Gpg {
-    pub(crate) fn new() -> Self {
-        let home = tempfile::tempdir().unwrap();
-        let gpg = |arguments: &[&str]| {
-            let output = Command::new("gpg").env("GNUPGHOME", home.path()).args(arguments).output().unwrap();
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-            String::from_utf8(output.stdout).unwrap()
-        };
-        let user = "Tester <tester@example.org>";
-        gpg(&["--batch", "--quiet", "--passphrase", "", "--quick-gen-key", user, "ed25519", "sign", "never"]);
-        let keys = gpg(&["--list-keys", "--with-colons"]);
-        let line = keys.lines().find(|line| line.starts_with("fpr:")).unwrap();
-        let fingerprint = line.split(':').nth(9).unwrap().to_owned();
-        Self { home, fingerprint }
-    }
-
-    /// Lets a program sign.
-    pub(crate) fn with(&self, peer: &Peer) -> Peer {
-        peer.clone().environment("GNUPGHOME", self.home.path())
-    }
-}
-
-impl Drop for Gpg {
-    fn drop(&mut self) {
-        // What is left of it ends when its home is gone.
-        let _ = Command::new("gpgconf").env("GNUPGHOME", self.home.path()).args(["--kill", "all"]).status();
-    }
-}

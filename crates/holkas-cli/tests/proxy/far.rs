@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use holkas_testkit::docker_registry::DockerRegistry;
+use holkas_testkit::gpg::{Gpg, payload};
 use holkas_testkit::image::{BuiltImage, Compression, Format, ImageBuilder, IndexBuilder, sha256_digest};
 use holkas_testkit::oddities::pattern;
 use holkas_testkit::peers::Peer;
@@ -11,6 +12,7 @@ use holkas_testkit::tar::TarBuilder;
 use serde_json::{Value, json};
 
 use crate::client::{Client, Failure, eventually, read};
+use crate::common::holkas;
 use crate::{docker, oci, taken};
 
 const LARGE: usize = 3_000_000;
@@ -27,6 +29,13 @@ fn large(layers: usize) -> BuiltImage {
 
 fn start(flags: &[&str]) -> Client {
     Client::start(&[&["--tls-verify=false"], flags].concat())
+}
+
+/// Without what makes every image welcome.
+fn start_by_policy(flags: &[&str]) -> Client {
+    let mut command = holkas();
+    command.args(["proxy", "--tls-verify=false"]).args(flags);
+    Client::initialized(command)
 }
 
 fn with_image(image: &BuiltImage) -> (Registry, String) {
@@ -345,4 +354,32 @@ fn the_files_of_registries_d_are_read() {
     taken(&client, &reference, &oci().digest());
     client.shutdown();
     assert!(registry.requests("GET", "signature-").is_empty());
+}
+
+#[test]
+fn a_policy_finds_the_signatures_of_a_registrys_image() {
+    let (registry, reference) = with_image(&oci());
+    let temp = tempfile::tempdir().unwrap();
+    let at = |name: &str| temp.path().join(name).display().to_string();
+    let gpg = Gpg::new();
+    let key = gpg.key("somebody", "never");
+    let keys = gpg.file("keys.gpg", &gpg.public(&key)).display().to_string();
+    std::fs::create_dir(at("registries.d")).unwrap();
+    std::fs::write(at("registries.d/x.yaml"), format!("default-docker:\n  lookaside: file://{}\n", at("kept")))
+        .unwrap();
+    let signed = json!([{"type": "signedBy", "keyType": "GPGKeys", "keyPath": keys}]);
+    std::fs::write(at("policy.json"), json!({"default": signed}).to_string()).unwrap();
+    let arguments = ["--policy", &at("policy.json"), "--registries.d", &at("registries.d")];
+    let client = start_by_policy(&arguments);
+    let Failure(_, error) = client.plain("OpenImage", json!([reference])).unwrap_err();
+    assert!(error.contains("a signature was required, but no signature exists"), "{error}");
+    client.shutdown();
+    let name = reference.strip_prefix("docker://").unwrap();
+    let repository = name.strip_prefix(&format!("{}/", registry.host())).unwrap().split(':').next().unwrap();
+    let kept = at(&format!("kept/{repository}@{}", oci().digest().replace(':', "=")));
+    std::fs::create_dir_all(&kept).unwrap();
+    std::fs::write(kept + "/signature-1", gpg.sign(&key, payload(&oci().digest(), name).as_bytes(), &[])).unwrap();
+    let client = start_by_policy(&arguments);
+    taken(&client, &reference, &oci().digest());
+    client.shutdown();
 }
