@@ -44,7 +44,8 @@ use holkas::registry::conf::RegistriesConf;
 use holkas::registry::registries_d::RegistriesD;
 use holkas::storage::location::StorageConf;
 
-use crate::cli::{Cli, Command, Global, Keeping};
+use crate::cli::login::Keeping;
+use crate::cli::{Cli, Command, Global};
 use crate::environment::{self, Found};
 use crate::user_namespace::{StoreUse, use_of};
 

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{ManifestFormat, MultiArch, Reporting, Signing, format, registry};
+use super::copy::{ManifestFormat, MultiArch, Signing, format};
+use super::{Reporting, registry};
 
 /// `sync`
 #[derive(Debug, Args)]

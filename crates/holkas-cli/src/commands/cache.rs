@@ -8,12 +8,12 @@ use holkas::fs::display;
 use serde_json::{Value, json};
 
 use super::Setting;
-use crate::cli::{self, CacheCommand};
+use crate::cli::cache::{self, CacheCommand};
 use crate::table::table;
 use crate::{environment, output};
 
 /// Lists, verifies or prunes the cache. One that does not exist is empty.
-pub(crate) fn run(arguments: &cli::Cache, setting: &Setting<'_>) -> Result<()> {
+pub(crate) fn run(arguments: &cache::Cache, setting: &Setting<'_>) -> Result<()> {
     let place = arguments.place();
     let path = environment::cache_dir(place.cache.as_deref())?;
     let cache = Cache::open_if_exists(&path)?;
@@ -96,7 +96,7 @@ fn verify(cache: Option<&Cache>, told: &Told, setting: &Setting<'_>) -> Result<(
     }
 }
 
-fn prune(cache: Option<&Cache>, told: &Told, prune: &cli::CachePrune) -> Result<()> {
+fn prune(cache: Option<&Cache>, told: &Told, prune: &cache::CachePrune) -> Result<()> {
     let rules = Prune {
         used_before: prune.older_than.map(seconds_ago).transpose()?,
         max_size: prune.max_size,

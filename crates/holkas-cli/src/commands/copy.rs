@@ -15,8 +15,9 @@ use holkas::reference::{ImageReference, Name};
 use serde_json::json;
 
 use super::{Setting, registries};
+use crate::cli::Progress;
+use crate::cli::copy::LayerCompression;
 use crate::cli::registry::{Network, Registry};
-use crate::cli::{LayerCompression, Progress};
 use crate::{cli, environment, output, progress};
 
 /// One side of a copy.
@@ -46,7 +47,7 @@ pub(crate) struct Request {
 }
 
 /// Copies the image.
-pub(crate) fn run(arguments: &cli::Copy, setting: &Setting<'_>) -> Result<()> {
+pub(crate) fn run(arguments: &cli::copy::Copy, setting: &Setting<'_>) -> Result<()> {
     let from = ImageReference::parse(&arguments.source)?;
     let to = ImageReference::parse(&arguments.destination)?;
     let additional_tags = arguments
@@ -66,7 +67,7 @@ pub(crate) fn run(arguments: &cli::Copy, setting: &Setting<'_>) -> Result<()> {
         platforms,
         strip_removed_platforms: arguments.strip_removed_platforms,
         format: arguments.format.map(Into::into),
-        schema1: arguments.format == Some(cli::ManifestFormat::Schema1),
+        schema1: arguments.format == Some(cli::copy::ManifestFormat::Schema1),
         preserve_digests: arguments.preserve_digests,
         remove_signatures: arguments.remove_signatures,
         signing: arguments.signing.typed().signing(setting.cancel)?,
@@ -151,26 +152,28 @@ pub(crate) fn perform(request: &Request, setting: &Setting<'_>, monitor: &Arc<dy
 }
 
 /// Returns what is wanted of a list, and the platforms if it is several.
-fn multi_arch(arguments: &cli::Copy) -> (MultiArch, Vec<Platform>) {
+fn multi_arch(arguments: &cli::copy::Copy) -> (MultiArch, Vec<Platform>) {
     match &arguments.multi_arch {
         _ if arguments.all => (MultiArch::All, Vec::new()),
-        cli::MultiArch::System if arguments.platform.len() > 1 => (MultiArch::Platforms, arguments.platform.clone()),
-        cli::MultiArch::System => (MultiArch::System, Vec::new()),
-        cli::MultiArch::All => (MultiArch::All, Vec::new()),
-        cli::MultiArch::Platforms(platforms) => (MultiArch::Platforms, platforms.clone()),
-        cli::MultiArch::IndexOnly => (MultiArch::IndexOnly, Vec::new()),
+        cli::copy::MultiArch::System if arguments.platform.len() > 1 => {
+            (MultiArch::Platforms, arguments.platform.clone())
+        }
+        cli::copy::MultiArch::System => (MultiArch::System, Vec::new()),
+        cli::copy::MultiArch::All => (MultiArch::All, Vec::new()),
+        cli::copy::MultiArch::Platforms(platforms) => (MultiArch::Platforms, platforms.clone()),
+        cli::copy::MultiArch::IndexOnly => (MultiArch::IndexOnly, Vec::new()),
     }
 }
 
 /// Returns the compression that was asked for. As in skopeo, --dest-compress means `dir:` destinations only.
-fn compress(arguments: &cli::Copy, to: &ImageReference) -> Option<(LayerCompression, Option<i32>)> {
+fn compress(arguments: &cli::copy::Copy, to: &ImageReference) -> Option<(LayerCompression, Option<i32>)> {
     let level = arguments.dest_compress_level;
     let asked = arguments.dest_compress && matches!(to, ImageReference::Dir(_)) || level.is_some();
     let format = arguments.dest_compress_format.or(asked.then_some(LayerCompression::GZIP))?;
     Some((format, level))
 }
 
-fn warn_of_what_has_no_effect(arguments: &cli::Copy, to: &ImageReference, monitor: &dyn Monitor) {
+fn warn_of_what_has_no_effect(arguments: &cli::copy::Copy, to: &ImageReference, monitor: &dyn Monitor) {
     let only = |given: bool, flag: &str, transport: &str| {
         if given && to.transport() != transport {
             let text = format!("{flag} has no effect: it is for {transport}: destinations");

@@ -14,7 +14,7 @@ use crate::terminal::{Echo, ask};
 use crate::{cli, output, progress};
 
 /// Checks a user and a password with the registry and keeps them, or prints the user that is logged in.
-pub(crate) fn run(arguments: &cli::Login, setting: &Setting<'_>) -> Result<()> {
+pub(crate) fn run(arguments: &cli::login::Login, setting: &Setting<'_>) -> Result<()> {
     let key = AuthKey::parse(&arguments.registry)?;
     let keeping = &arguments.keeping;
     let (files, store) = setting.login_files(keeping)?;
@@ -60,7 +60,7 @@ pub(crate) fn run(arguments: &cli::Login, setting: &Setting<'_>) -> Result<()> {
 }
 
 /// Asks a registry whether it accepts credentials: an error of kind `Unauthorized` says that it does not.
-fn check(arguments: &cli::Login, setting: &Setting<'_>, key: &AuthKey, credentials: &Credentials) -> Result<()> {
+fn check(arguments: &cli::login::Login, setting: &Setting<'_>, key: &AuthKey, credentials: &Credentials) -> Result<()> {
     let typed = Registry {
         no_creds: true,
         cert_dir: arguments.cert_dir.clone(),
@@ -73,7 +73,7 @@ fn check(arguments: &cli::Login, setting: &Setting<'_>, key: &AuthKey, credentia
 }
 
 /// Returns whether what is kept is still accepted; as in skopeo, it is only tried if nothing was given.
-fn is_still_good(known: &Found, key: &AuthKey, arguments: &cli::Login, setting: &Setting<'_>) -> Result<bool> {
+fn is_still_good(known: &Found, key: &AuthKey, arguments: &cli::login::Login, setting: &Setting<'_>) -> Result<bool> {
     match &known.credentials {
         Credentials::Anonymous => return Ok(false),
         Credentials::IdentityToken(_) => {

@@ -8,7 +8,7 @@ use super::Setting;
 use crate::{cli, output};
 
 /// Forgets what `login` has kept.
-pub(crate) fn run(arguments: &cli::Logout, setting: &Setting<'_>) -> Result<()> {
+pub(crate) fn run(arguments: &cli::login::Logout, setting: &Setting<'_>) -> Result<()> {
     let keeping = &arguments.keeping;
     let (files, store) = setting.login_files(keeping)?;
     let named = keeping.authfile.as_ref().or(keeping.compat_auth_file.as_ref());

@@ -58,7 +58,7 @@ pub(crate) fn run(arguments: &SyncImages, setting: &Setting<'_>) -> Result<()> {
         policy: setting.policy()?,
         copy: CopyOptions {
             format: arguments.format.map(Into::into),
-            schema1: arguments.format == Some(cli::ManifestFormat::Schema1),
+            schema1: arguments.format == Some(cli::copy::ManifestFormat::Schema1),
             preserve_digests: arguments.preserve_digests,
             remove_signatures: arguments.remove_signatures,
             signing: arguments.signing.typed().signing(setting.cancel)?,
@@ -224,10 +224,10 @@ fn as_the_file_says(mut typed: Registry, registry: &yaml::Registry) -> Registry 
 fn multi_arch(arguments: &SyncImages) -> (MultiArch, Vec<Platform>) {
     match &arguments.multi_arch {
         _ if arguments.all => (MultiArch::All, Vec::new()),
-        cli::MultiArch::System => (MultiArch::System, Vec::new()),
-        cli::MultiArch::All => (MultiArch::All, Vec::new()),
-        cli::MultiArch::Platforms(platforms) => (MultiArch::Platforms, platforms.clone()),
-        cli::MultiArch::IndexOnly => (MultiArch::IndexOnly, Vec::new()),
+        cli::copy::MultiArch::System => (MultiArch::System, Vec::new()),
+        cli::copy::MultiArch::All => (MultiArch::All, Vec::new()),
+        cli::copy::MultiArch::Platforms(platforms) => (MultiArch::Platforms, platforms.clone()),
+        cli::copy::MultiArch::IndexOnly => (MultiArch::IndexOnly, Vec::new()),
     }
 }
 

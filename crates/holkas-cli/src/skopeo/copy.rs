@@ -14,7 +14,7 @@ use holkas::reference::{DockerArchiveReference, ImageReference, Name};
 use super::log::{Level, log, quoted};
 use super::signing::signing;
 use super::{Call, Failure, reference, usage};
-use crate::cli::LayerCompression;
+use crate::cli::copy::LayerCompression;
 use crate::commands::copy::{Request, Side, perform};
 
 /// Copies an image.

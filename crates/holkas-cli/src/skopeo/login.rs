@@ -23,7 +23,7 @@ pub(crate) fn login(call: &Call<'_>) -> Result<(), Failure> {
     if given.on("password-stdin") && username.is_none() {
         return Err(usage("Must provide --username with --password-stdin"));
     }
-    let arguments = cli::Login {
+    let arguments = cli::login::Login {
         registry,
         username,
         password: password.map(Secret::new),
@@ -46,16 +46,16 @@ pub(crate) fn logout(call: &Call<'_>) -> Result<(), Failure> {
         _ if all => return Err(usage("--all takes no arguments")),
         _ => return Err(usage("logout accepts only one registry to logout from")),
     };
-    let arguments = cli::Logout { registry, all, keeping: keeping(call)? };
+    let arguments = cli::login::Logout { registry, all, keeping: keeping(call)? };
     Ok(commands::logout::run(&arguments, call.setting)?)
 }
 
-fn keeping(call: &Call<'_>) -> Result<cli::Keeping, Failure> {
+fn keeping(call: &Call<'_>) -> Result<cli::login::Keeping, Failure> {
     let path = |name: &str| call.given.filled(name).map(Into::into);
     let (authfile, compat_auth_file) = (path("authfile"), path("compat-auth-file"));
     if authfile.is_some() && compat_auth_file.is_some() {
         return Err(usage("options for paths to the credential file and to the Docker-compatible one conflict"));
     }
     let tls_verify = call.given.choice("tls-verify").or(call.tls_verify);
-    Ok(cli::Keeping { authfile, compat_auth_file, tls_verify })
+    Ok(cli::login::Keeping { authfile, compat_auth_file, tls_verify })
 }

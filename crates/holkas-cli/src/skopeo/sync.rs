@@ -7,8 +7,9 @@ use holkas::reference::Name;
 
 use super::log::{Level, log, log_with, quoted};
 use super::{Call, Failure, copy, usage};
+use crate::cli::copy::{MultiArch, Signing};
 use crate::cli::sync::{DestinationKind, SourceKind, SyncImages};
-use crate::cli::{self, MultiArch, Progress, Reporting};
+use crate::cli::{Progress, Reporting};
 use crate::commands::sync::{Existing, Manner, Unlisted, perform};
 
 /// Syncs the images.
@@ -48,7 +49,7 @@ pub(crate) fn run(call: &Call<'_>) -> Result<(), Failure> {
         preserve_digests: false,
         allow_changes: false,
         remove_signatures: false,
-        signing: cli::Signing::default(),
+        signing: Signing::default(),
         jobs: NonZeroUsize::MIN,
         reporting: Reporting { json: false, progress: Progress::None },
         authfile: None,
