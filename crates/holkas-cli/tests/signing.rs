@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::rc::Rc;
 
 use holkas_testkit::docker_registry::DockerRegistry;
 use holkas_testkit::gpg::Gpg;
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 const NAME: &str = "registry.example.com:5000/a/b:1";
 
-/// One home for all tests: nothing changes it.
+/// A home with keys.
 struct Keys {
     gpg: Gpg,
     good: String,
@@ -23,9 +23,8 @@ struct Keys {
     locked: String,
 }
 
-fn keys() -> &'static Keys {
-    static KEYS: OnceLock<Keys> = OnceLock::new();
-    KEYS.get_or_init(|| {
+impl Keys {
+    fn new() -> Self {
         let gpg = Gpg::new();
         let good = gpg.key("good@example.com", "never");
         let other = gpg.key("other@example.com", "never");
@@ -34,7 +33,15 @@ fn keys() -> &'static Keys {
         gpg.file("other.asc", &gpg.armoured(&other));
         gpg.file("passphrase", b"open sesame\n");
         Keys { gpg, good, other, locked }
-    })
+    }
+}
+
+/// The keys of the test that runs in this thread; with it, its agent ends.
+fn keys() -> Rc<Keys> {
+    thread_local! {
+        static KEYS: Rc<Keys> = Rc::new(Keys::new());
+    }
+    KEYS.with(Rc::clone)
 }
 
 fn key_file(name: &str) -> String {
@@ -110,7 +117,8 @@ fn policy(requirements: &[Value]) -> Value {
 #[test]
 fn what_is_signed_here_or_there_is_accepted_and_refused_alike() {
     let bench = Bench::new();
-    let Keys { good, other, .. } = keys();
+    let keys = keys();
+    let Keys { good, other, .. } = &*keys;
     bench.sign(Whose::Debians, "plain", "theirs", &["--sign-by", good, "--sign-identity", NAME]);
     bench.sign(Whose::Ours, "plain", "ours", &["--sign-by", good, "--sign-identity", NAME]);
     // A second signature is added to the first.
@@ -177,7 +185,8 @@ fn what_is_signed_here_or_there_is_accepted_and_refused_alike() {
 #[test]
 fn names_in_a_store_decide_alike() {
     let bench = Bench::new();
-    let Keys { good, .. } = keys();
+    let keys = keys();
+    let Keys { good, .. } = &*keys;
     let digest = image("x").digest();
     let stored = [
         "registry.example.com:5000/a/b:1",
@@ -221,7 +230,8 @@ fn names_in_a_store_decide_alike() {
 #[test]
 fn lists() {
     let bench = Bench::new();
-    let Keys { good, .. } = keys();
+    let keys = keys();
+    let Keys { good, .. } = &*keys;
     let instance = |architecture: &str| {
         ImageBuilder::oci()
             .platform(architecture, "linux")
@@ -276,7 +286,8 @@ fn lists() {
 #[test]
 fn signing_needs_a_name_a_place_and_a_key() {
     let bench = Bench::new();
-    let Keys { good, .. } = keys();
+    let keys = keys();
+    let Keys { good, .. } = &*keys;
     let fails = |whose, to: &str, more: &[&str]| {
         let copy = ["--insecure-policy", "copy", "-q", &bench.dir("plain"), to];
         skopeo(whose, &[&copy[..], more].concat()).fails()
@@ -344,7 +355,8 @@ fn passphrases_come_from_a_file() {
 #[test]
 fn what_goes_into_a_store_is_signed_for_its_name() {
     let bench = Bench::new();
-    let Keys { good, .. } = keys();
+    let keys = keys();
+    let Keys { good, .. } = &*keys;
     let store = Store::vfs();
     let to = store.reference(NAME);
     skopeo(Whose::Ours, &["--insecure-policy", "copy", "--sign-by", good, &bench.dir("plain"), &to]).ok();
@@ -356,7 +368,8 @@ fn what_goes_into_a_store_is_signed_for_its_name() {
 #[test]
 fn unsigned_images_are_refused_when_it_is_demanded() {
     let bench = Bench::new();
-    let Keys { good, .. } = keys();
+    let keys = keys();
+    let Keys { good, .. } = &*keys;
     bench.sign(Whose::Ours, "plain", "signed", &["--sign-by", good, "--sign-identity", NAME]);
     let weak = bench.policy("weak", &json!({ "default": [{ "type": "insecureAcceptAnything" }] }));
     let strong = bench.policy("strong", &policy(&[signed_by("good.gpg", exactly(NAME))]));
@@ -372,7 +385,8 @@ fn unsigned_images_are_refused_when_it_is_demanded() {
 #[test]
 fn files_are_signed_and_verified_both_ways() {
     let bench = Bench::new();
-    let Keys { good, other, locked, .. } = keys();
+    let keys = keys();
+    let Keys { good, other, locked, .. } = &*keys;
     let path = |name: &str| bench.path(name).display().to_string();
     let manifest = path("plain/manifest.json");
     let digest = image("x").digest();
@@ -452,7 +466,8 @@ fn files_are_signed_and_verified_both_ways() {
 #[test]
 fn every_way_in_is_guarded() {
     let bench = Bench::new();
-    let Keys { good, .. } = keys();
+    let keys = keys();
+    let Keys { good, .. } = &*keys;
     bench.sign(Whose::Ours, "plain", "signed", &["--sign-by", good, "--sign-identity", NAME]);
     let file = bench.policy("p", &policy(&[signed_by("good.gpg", exactly(NAME))]));
     let registry = DockerRegistry::start();

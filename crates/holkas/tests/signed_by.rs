@@ -1,7 +1,7 @@
 //! `signedBy`: keys of GnuPG, signatures that are good, and those that lie in every way that we know.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
-use std::sync::OnceLock;
+use std::rc::Rc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -19,22 +19,29 @@ const NOW: i64 = 1_800_000_000;
 const MANIFEST: &[u8] = br#"{"schemaVersion":2}"#;
 const NAME: &str = "registry.example.com:5000/a/b:1";
 
-/// One home for all tests: making keys takes a while, and nothing changes it.
+/// A home with keys.
 struct Keys {
     gpg: Gpg,
     good: String,
     other: String,
 }
 
-fn keys() -> &'static Keys {
-    static KEYS: OnceLock<Keys> = OnceLock::new();
-    KEYS.get_or_init(|| {
+impl Keys {
+    fn new() -> Self {
         let gpg = Gpg::new();
         let at = ["--passphrase", "", "--faked-system-time", "1700000000"];
         let good = gpg.key_with("good@example.com", "never", &at);
         let other = gpg.key_with("other@example.com", "never", &at);
         Keys { gpg, good, other }
-    })
+    }
+}
+
+/// The keys of the test that runs in this thread; with it, its agent ends.
+fn keys() -> Rc<Keys> {
+    thread_local! {
+        static KEYS: Rc<Keys> = Rc::new(Keys::new());
+    }
+    KEYS.with(Rc::clone)
 }
 
 fn sign(key: &str, bytes: &str, options: &[&str]) -> Vec<u8> {
@@ -126,7 +133,8 @@ fn what_a_requirement_may_say() {
 
 #[test]
 fn keys_come_from_files_and_from_the_policy() {
-    let Keys { gpg, good, other } = keys();
+    let keys = keys();
+    let Keys { gpg, good, other } = &*keys;
     let signature = vec![sign(good, &good_payload(), &[])];
     let file = |name: &str, bytes: &[u8]| gpg.file(name, bytes).display().to_string();
     let (both, text) = (gpg.run(&["--export", good, other], b""), gpg.armoured(good));
@@ -278,7 +286,8 @@ fn payloads_that_lie() {
 /// F4: what stands around it.
 #[test]
 fn messages_that_lie() {
-    let Keys { gpg, good, other } = keys();
+    let keys = keys();
+    let Keys { gpg, good, other } = &*keys;
     let text = good_payload();
     let accepts = |signature: &[u8]| check(&by(good), Some(NAME), NOW, &[signature.to_vec()]);
     for algorithm in ["none", "zip", "zlib", "bzip2"] {
