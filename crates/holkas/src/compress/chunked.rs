@@ -10,7 +10,7 @@
 //! ```
 //!
 //! The bytes before the skippable frames are the tar, whole and in order. Where contents are cut hangs on them alone
-//! ([`chunks`]), so that the same file has the same chunks in every layer.
+//! (`chunks`), so that the same file has the same chunks in every layer.
 
 mod chunks;
 mod footer;
