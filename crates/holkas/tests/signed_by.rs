@@ -94,13 +94,14 @@ fn what_a_requirement_may_say() {
     };
     let identity = |value: Value| with("signedIdentity", value);
     let exactly_one = "exactly one of `keyPath`, `keyPaths` and `keyData`";
+    let only_one = "only one of `keyPath`, `keyPaths`, `keyData` may be there";
     for (requirement, why) in [
         (without("keyType"), "`keyType` is missing"),
         (with("keyType", json!("")), "`keyType` is empty"),
         (with("keyType", json!("gpgkeys")), "unknown `keyType`"),
         (without("keyData"), exactly_one),
-        (with("keyPath", json!("/k")), exactly_one),
-        (with("keyPaths", json!(["/k"])), exactly_one),
+        (with("keyPath", json!("/k")), only_one),
+        (with("keyPaths", json!(["/k"])), only_one),
         (with("keyData", json!(null)), "`keyData` is not a string"),
         (with("keyData", json!("")), "`keyData` is empty"),
         (with("keyData", json!("*")), "not base64"),

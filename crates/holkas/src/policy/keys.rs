@@ -21,14 +21,27 @@ pub(super) enum Keys {
 }
 
 impl Keys {
-    /// Reads exactly one of the three keys of a requirement.
+    /// Reads exactly one of the three keys of `signedBy`. A list may be empty there, as in containers/image: then no
+    /// signature is accepted.
     pub(super) fn parse(fields: &Map<String, Value>) -> Result<Self> {
-        Self::parse_one_of(fields, &["keyPath", "keyPaths", "keyData"])?
+        Self::one_of(fields, &["keyPath", "keyPaths", "keyData"])?
             .ok_or_else(|| Error::invalid("exactly one of `keyPath`, `keyPaths` and `keyData` must be there"))
     }
 
     /// Reads at most one of some keys, whose endings say what they hold: `Path`, `Paths`, `Data` or `Datas`.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` if there are several, or if a list is empty.
     pub(super) fn parse_one_of(fields: &Map<String, Value>, names: &[&str]) -> Result<Option<Self>> {
+        let is_empty = |name: &&&str| fields.get(**name).and_then(Value::as_array).is_some_and(Vec::is_empty);
+        match names.iter().find(is_empty) {
+            Some(name) => Err(Error::invalid(format!("`{name}`: the list is empty"))),
+            None => Self::one_of(fields, names),
+        }
+    }
+
+    fn one_of(fields: &Map<String, Value>, names: &[&str]) -> Result<Option<Self>> {
         let mut given = names.iter().filter_map(|name| fields.get_key_value(*name));
         let Some((name, value)) = given.next() else { return Ok(None) };
         if given.next().is_some() {
@@ -64,9 +77,6 @@ impl Keys {
 
 fn strings(value: &Value) -> Result<Vec<&str>> {
     let list = value.as_array().ok_or_else(|| Error::invalid("not a list of strings"))?;
-    if list.is_empty() {
-        return Err(Error::invalid("the list is empty"));
-    }
     list.iter().map(|value| value.as_str().ok_or_else(|| Error::invalid("one of the list is not a string"))).collect()
 }
 
